@@ -1,0 +1,137 @@
+"""Validation shared by every module: one wording for each kind of bad input.
+
+Each function returns the checked value as a float array (or a float), so that a public function
+validates and converts in one line.  All errors are ``ValueError`` and end with the remedy.
+"""
+
+import math
+import operator
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+__all__ = [
+    "as_count",
+    "as_depth",
+    "as_matrix",
+    "as_nonnegative",
+    "as_positive",
+    "as_scalar",
+    "as_times",
+    "as_vector",
+    "as_weights",
+]
+
+
+def _finite(name: str, value: ArrayLike) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity: remove or impute those entries first")
+    return array
+
+
+def as_vector(name: str, value: ArrayLike) -> Float[np.ndarray, "n"]:
+    """Finite one-dimensional array; a scalar becomes one entry."""
+    array = np.atleast_1d(_finite(name, value))
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"{name} must be a number or a non-empty one-dimensional array: "
+            f"got shape {array.shape}; flatten it or loop over its rows"
+        )
+    return array
+
+
+def as_nonnegative(name: str, value: ArrayLike, hint: str = "") -> Float[np.ndarray, "n"]:
+    """Finite vector without negative entries."""
+    array = as_vector(name, value)
+    if (array < 0).any():
+        raise ValueError(
+            f"{name} must not be negative: got {array.min():g}" + (hint and f"; {hint}")
+        )
+    return array
+
+
+def as_positive(name: str, value: ArrayLike, hint: str = "") -> Float[np.ndarray, "n"]:
+    """Finite vector of strictly positive entries."""
+    array = as_vector(name, value)
+    if (array <= 0).any():
+        raise ValueError(f"{name} must be positive: got {array.min():g}" + (hint and f"; {hint}"))
+    return array
+
+
+def as_scalar(name: str, value: ArrayLike, hint: str = "") -> float:
+    """One positive finite number, such as the time constant tau or the step size."""
+    array = as_positive(name, value, hint)
+    if array.size != 1:
+        raise ValueError(f"{name} must be one number: got {array.size} of them")
+    return float(array[0])
+
+
+def as_times(t: ArrayLike) -> Float[np.ndarray, "T"]:
+    """Time grid: one-dimensional, finite, non-negative, non-decreasing."""
+    times = as_nonnegative("t", t, "the flow starts at t=0 and runs forward")
+    if (np.diff(times) < 0).any():
+        raise ValueError("t must not decrease: sort the times with numpy.sort first")
+    return times
+
+
+def as_matrix(
+    name: str, value: ArrayLike, shape: tuple[int | None, int | None] = (None, None)
+) -> Float[np.ndarray, "m n"]:
+    """Finite matrix; ``shape`` fixes the sizes that are not None."""
+    array = _finite(name, value)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must be a non-empty matrix: got shape {array.shape}")
+    if any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
+        wanted = " x ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(
+            f"{name} must have shape {wanted}: got {array.shape[0]} x {array.shape[1]}; "
+            "matrices map columns (inputs) to rows (outputs), so a transpose may be missing"
+        )
+    return array
+
+
+def as_weights(
+    weights: list[ArrayLike] | tuple[ArrayLike, ...],
+    n_out: int | None = None,
+    n_in: int | None = None,
+) -> list[Float[np.ndarray, "_ _"]]:
+    """Weight matrices W_1 ... W_L, first layer first, whose shapes chain from n_in to n_out."""
+    if len(weights) < 2:
+        raise ValueError(
+            f"a deep network needs at least two weight matrices: got {len(weights)}; "
+            "pass them first layer first, as [W1, W2]"
+        )
+    checked: list[np.ndarray] = []
+    for layer, weight in enumerate(weights, start=1):
+        rows = n_out if layer == len(weights) else None
+        columns = checked[-1].shape[0] if checked else n_in
+        checked.append(as_matrix(f"W{layer}", weight, (rows, columns)))
+    return checked
+
+
+def as_depth(depth: float) -> float:
+    """Number of weight matrices L: an integer from 2 on, or ``math.inf``."""
+    if isinstance(depth, bool) or not (
+        depth == math.inf or (depth >= 2 and float(depth).is_integer())
+    ):
+        raise ValueError(
+            f"depth must be an integer >= 2 or math.inf: got {depth!r}; "
+            "it counts weight matrices, so one hidden layer has depth 2"
+        )
+    return float(depth)
+
+
+def as_count(name: str, value: object, least: int, hint: str) -> int:
+    """Integer from ``least`` on."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(f"{name} must be an integer >= {least}: got {value!r}; {hint}")
+    return count

@@ -1,0 +1,311 @@
+r"""Training of full weight matrices: exact, integrated, and discrete.
+
+All three solve, for whitened inputs and the loss ``1/2 E|y - W_L ... W_1 x|^2``,
+
+    tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
+
+the last one in steps of gradient descent.  Layers with more outputs or inputs than the training
+can reach are handled in an orthonormal basis of the span of Sigma and the start, which is exact:
+nothing of size n_out is touched during training.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
+
+from dlnlib._checks import as_matrix, as_scalar, as_times, as_weights
+from dlnlib._riccati import RiccatiBasis, riccati_factor, start_in_basis
+from dlnlib._svd import Modes
+from dlnlib.weights import balance, product, project
+
+__all__ = ["Trajectory", "exact_flow", "gradient_descent", "gradient_flow"]
+
+_CHUNK = 16  # times evaluated together by exact_flow: its working set stays in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A network over training.
+
+    ``t`` holds the times in the unit of tau; the other quantities are computed when asked for, so
+    that a network with many outputs costs no more memory than what is looked at.
+    """
+
+    t: Float[np.ndarray, "T"]
+    _layers: list[Float[np.ndarray, "T _ _"]]
+    _left: Float[np.ndarray, "out p"] | None
+    _right: Float[np.ndarray, "in q"] | None
+    _rotation_known: bool
+
+    @property
+    def weights(self) -> list[Float[np.ndarray, "T _ _"]]:
+        """The weight matrices over time, first layer first."""
+        if not self._rotation_known:
+            raise AttributeError(
+                "the exact flow fixes the weights only up to a rotation of the hidden layer: use "
+                ".product, .hidden_gram or .output_gram, or integrate with gradient_flow"
+            )
+        first, last = self._ends()
+        return [first, *self._layers[1:-1], last]
+
+    @property
+    def product(self) -> Float[np.ndarray, "T out in"]:
+        """End-to-end map W_L ... W_1."""
+        first, last = self._ends()
+        return product([first, *self._layers[1:-1], last])
+
+    @property
+    def hidden_gram(self) -> Float[np.ndarray, "T in in"]:
+        """W_1^T W_1: similarity of the inputs as the first hidden layer represents them."""
+        first, _ = self._ends()
+        return first.mT @ first
+
+    @property
+    def output_gram(self) -> Float[np.ndarray, "T out out"]:
+        """W_L W_L^T: similarity of the outputs as the last layer reads them."""
+        _, last = self._ends()
+        return last @ last.mT
+
+    def mode_strength(self, modes: Modes) -> Float[np.ndarray, "T r"]:
+        """Strengths u_k^T W v_k of the map in the singular basis of the task."""
+        u = modes.u if self._left is None else self._left.T @ modes.u
+        v = modes.v if self._right is None else self._right.T @ modes.v
+        return project(product(self._layers), Modes(u, modes.s, v))
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        first, last = self._layers[0], self._layers[-1]
+        return (
+            first if self._right is None else first @ self._right.T,
+            last if self._left is None else self._left @ last,
+        )
+
+
+def exact_flow(
+    t: ArrayLike, weights: Sequence[ArrayLike], sigma: ArrayLike, *, tau: float = 1.0
+) -> Trajectory:
+    """Exact gradient flow of two lambda-balanced layers, aligned with the task or not.
+
+    Parameters
+    ----------
+    t : (T,) array_like
+        Times, non-negative and non-decreasing, in the unit of ``tau``.
+    weights : [W1 (hidden, in), W2 (out, hidden)]
+        Start with W2^T W2 - W1 W1^T = lambda I, for example from `balanced_weights`.
+    sigma : (out, in) array_like
+        Input-output correlation, inputs whitened.
+    tau : float
+        Time constant of gradient flow.
+
+    Returns
+    -------
+    Trajectory
+        Without ``weights``: QQ^T fixes them only up to a rotation of the hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If the start is not lambda-balanced, or the flow from it ends at a saddle.
+
+    Notes
+    -----
+    Each time costs the same wherever it lies, so this is the route to long times, few times and
+    plateaus.  For hundreds of times within a few time constants `gradient_flow` costs about as
+    much, and it also returns the weights.
+
+    References
+    ----------
+    .. [1] Fukumizu. Effect of batch learning in multilayer neural networks. ICONIP 1998.
+    .. [2] Braun, Domine, Fitzgerald, Saxe. Exact learning dynamics of deep linear networks with
+       prior knowledge. NeurIPS 2022.
+    .. [3] Domine et al. From lazy to rich. ICLR 2025 (lambda != 0).
+    """
+    times, tau = as_times(t), as_scalar("tau", tau)
+    if len(weights) > 2:
+        raise ValueError(
+            f"the exact solution is for two layers: got {len(weights)}; use gradient_flow"
+        )
+    (w1, w2), sigma, left, right = _reduced(weights, sigma)
+    lam = _common_balance(w1, w2)
+    basis = RiccatiBasis.of(sigma, lam)
+    order, rows, column = start_in_basis(basis.rates, basis.split(w1, w2))
+    back = np.argsort(order)
+    layers = [np.empty((times.size, *w.shape)) for w in (w1, w2)]
+    for first in range(0, times.size, _CHUNK):
+        part = slice(first, first + _CHUNK)
+        factor = riccati_factor(times[part] / tau, basis.rates[order], rows, column)
+        inner, outer = basis.join(factor[:, back])
+        layers[0][part], layers[1][part] = inner.mT, outer
+    return Trajectory(times, layers, left, right, _rotation_known=False)
+
+
+def gradient_flow(
+    t: ArrayLike,
+    weights: Sequence[ArrayLike],
+    sigma: ArrayLike,
+    *,
+    sigma_xx: ArrayLike | None = None,
+    tau: float = 1.0,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+) -> Trajectory:
+    """Gradient flow of any depth and any start, integrated by `scipy.integrate.solve_ivp`.
+
+    Parameters
+    ----------
+    t : (T,) array_like
+        Times, non-negative and non-decreasing, in the unit of ``tau``.
+    weights : sequence of L >= 2 matrices
+        Start, first layer first.
+    sigma : (out, in) array_like
+        Input-output correlation.
+    sigma_xx : (in, in) array_like, optional
+        Input covariance, for inputs that are not whitened.
+    tau : float
+        Time constant.
+    rtol, atol : float
+        Tolerances of the eighth-order Runge-Kutta method DOP853.
+
+    Returns
+    -------
+    Trajectory
+        With ``weights``.
+
+    Raises
+    ------
+    RuntimeError
+        If the integrator gives up.
+    """
+    times, tau = as_times(t), as_scalar("tau", tau)
+    start, sigma, left, right = _reduced(weights, sigma, sigma_xx)
+    gradient = _gradient(sigma, sigma_xx)
+    cuts = np.cumsum([w.size for w in start])[:-1]
+
+    def unpack(flat: np.ndarray) -> list[np.ndarray]:
+        parts = np.split(flat, cuts, axis=-1)
+        return [p.reshape(*p.shape[:-1], *w.shape) for p, w in zip(parts, start, strict=True)]
+
+    def velocity(_: float, flat: np.ndarray) -> np.ndarray:
+        return np.concatenate([g.ravel() for g in gradient(unpack(flat))]) / tau
+
+    flat = np.concatenate([w.ravel() for w in start])
+    asked, where = np.unique(times, return_inverse=True)
+    path = flat[None, :]
+    if asked[-1] > 0:
+        solution = solve_ivp(
+            velocity, (0.0, asked[-1]), flat, "DOP853", t_eval=asked, rtol=rtol, atol=atol
+        )
+        if not solution.success:
+            raise RuntimeError(f"gradient flow was not integrated: {solution.message}")
+        path = solution.y.T
+    return Trajectory(times, unpack(path[where]), left, right, _rotation_known=True)
+
+
+def gradient_descent(
+    steps: ArrayLike,
+    weights: Sequence[ArrayLike],
+    sigma: ArrayLike,
+    *,
+    lr: float,
+    sigma_xx: ArrayLike | None = None,
+) -> Trajectory:
+    """Full-batch gradient descent, recorded after the given numbers of steps.
+
+    Parameters
+    ----------
+    steps : (T,) array_like of int
+        Numbers of steps taken, non-decreasing; 0 is the start.
+    weights, sigma, sigma_xx
+        As in `gradient_flow`.
+    lr : float
+        Step size; one step advances gradient flow with tau = 1 by ``lr``.
+
+    Returns
+    -------
+    Trajectory
+        With ``weights``, at the times ``lr * steps``.
+
+    Raises
+    ------
+    ValueError
+        If ``steps`` are not whole numbers.
+    RuntimeError
+        If the weights diverge; a two-layer minimum is stable only below lr = 1/s_1.
+    """
+    asked, lr = as_times(steps), as_scalar("lr", lr)
+    if (asked % 1 != 0).any():
+        raise ValueError("steps must be whole numbers of gradient steps")
+    current, sigma, left, right = _reduced(weights, sigma, sigma_xx)
+    gradient = _gradient(sigma, sigma_xx)
+    layers = [np.empty((asked.size, *w.shape)) for w in current]
+    done = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row, step in enumerate(asked.astype(int)):
+            for _ in range(step - done):
+                current = [w + lr * g for w, g in zip(current, gradient(current), strict=True)]
+            done = step
+            if not all(np.isfinite(w).all() for w in current):
+                raise RuntimeError(
+                    f"gradient descent diverged within {step} steps at lr={lr:g}: take lr well "
+                    f"below 1/s_1 = {1 / np.linalg.norm(sigma, 2):.3g}"
+                )
+            for layer, w in zip(layers, current, strict=True):
+                layer[row] = w
+    return Trajectory(lr * asked, layers, left, right, _rotation_known=True)
+
+
+def _gradient(
+    sigma: np.ndarray, sigma_xx: ArrayLike | None
+) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Minus the gradient of the loss with respect to each layer."""
+    n_in = sigma.shape[1]
+    if sigma_xx is not None:
+        sigma_xx = as_matrix("sigma_xx", sigma_xx, (n_in, n_in))
+
+    def descend(weights: list[np.ndarray]) -> list[np.ndarray]:
+        below = [weights[0]]  # W_l ... W_1
+        for w in weights[1:]:
+            below.append(w @ below[-1])
+        error = sigma - (below[-1] if sigma_xx is None else below[-1] @ sigma_xx)
+        gradients = []
+        for layer in range(len(weights) - 1, 0, -1):
+            gradients.append(error @ below[layer - 1].T)
+            error = weights[layer].T @ error
+        return [error, *reversed(gradients)]
+
+    return descend
+
+
+def _reduced(
+    weights: Sequence[ArrayLike], sigma: ArrayLike, sigma_xx: ArrayLike | None = None
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The same training with outer dimensions cut down to the span that it can reach."""
+    sigma = as_matrix("sigma", sigma)
+    layers = as_weights(weights, *sigma.shape)
+    left = right = None
+    if sum(sigma.shape[1:]) + layers[-1].shape[1] < sigma.shape[0]:
+        left, _ = np.linalg.qr(np.hstack([sigma, layers[-1]]))
+        layers[-1], sigma = left.T @ layers[-1], left.T @ sigma
+    if sigma_xx is None and sigma.shape[0] + layers[0].shape[0] < sigma.shape[1]:
+        right, _ = np.linalg.qr(np.hstack([sigma.T, layers[0].T]))
+        layers[0], sigma = layers[0] @ right, sigma @ right
+    return layers, sigma, left, right
+
+
+def _common_balance(w1: np.ndarray, w2: np.ndarray) -> float:
+    """Lambda of a lambda-balanced start."""
+    (difference,) = balance([w1, w2])
+    lam = float(np.diag(difference).mean())
+    excess = np.abs(difference - lam * np.eye(len(difference))).max()
+    scale = np.linalg.norm(w1) ** 2 + np.linalg.norm(w2) ** 2
+    if excess > 1e-10 * scale:
+        raise ValueError(
+            f"unbalanced start: W2^T W2 - W1 W1^T differs from lambda I by {excess:.2g} "
+            f"({excess / scale:.1g} of the weights' squared norm); draw it with balanced_weights, "
+            "or integrate with gradient_flow"
+        )
+    # rounding in a balanced start must not pass for a tiny imbalance
+    return 0.0 if abs(lam) <= 1e-14 * scale else lam
