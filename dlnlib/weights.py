@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_depth, as_positive, as_scalar
-from dlnlib._svd import Modes
+from dlnlib._svd import Modes, haar
 
 __all__ = [
     "aligned_weights",
@@ -94,13 +94,13 @@ def balanced_weights(
     first = gaussian_weights(widths, scale, rng=rng)[0]
     core = np.zeros(hidden)
     core[:rank] = np.linalg.svd(first, compute_uv=False)[:rank]
-    inner = _haar(hidden, hidden, rng)
+    inner = haar(hidden, hidden, rng)
 
     def layer(outer: np.ndarray, extra: float) -> np.ndarray:
         return (outer * np.sqrt(core**2 + extra)[: outer.shape[1]]) @ inner[: outer.shape[1]]
 
-    w1 = layer(_haar(n_in, min(n_in, hidden), rng), max(-balance, 0.0)).T
-    w2 = layer(_haar(n_out, min(n_out, hidden), rng), max(balance, 0.0))
+    w1 = layer(haar(n_in, min(n_in, hidden), rng), max(-balance, 0.0)).T
+    w2 = layer(haar(n_out, min(n_out, hidden), rng), max(balance, 0.0))
     return [w1, w2]
 
 
@@ -208,9 +208,3 @@ def interference(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r r"]:
     """
     inside = modes.u.T @ np.asarray(maps, dtype=float) @ modes.v
     return inside * (1 - np.eye(modes.s.size))
-
-
-def _haar(n: int, k: int, rng: np.random.Generator) -> Float[np.ndarray, "n k"]:
-    """Draw k orthonormal columns, Haar-distributed."""
-    q, r = np.linalg.qr(rng.standard_normal((n, k)))
-    return q * np.sign(np.diag(r))
