@@ -116,6 +116,9 @@ def exact_flow(
     plateaus.  For hundreds of times within a few time constants `gradient_flow` costs about as
     much, and it also returns the weights.
 
+    A start without overlap with a growing direction stays short of the best map for ever; an
+    integrator leaves that saddle too, but only because its rounding errors grow.
+
     References
     ----------
     .. [1] Fukumizu. Effect of batch learning in multilayer neural networks. ICONIP 1998.

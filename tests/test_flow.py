@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlnlib.flow import exact_flow, gradient_descent, gradient_flow
 from dlnlib.modes import mode_strength
@@ -229,3 +231,19 @@ def test_bad_descent(rng):
         gradient_descent([1], weights, np.eye(3), lr=-0.1)
     with pytest.raises(ValueError, match="sigma_xx must have shape"):
         gradient_descent([1], weights, np.eye(3), lr=0.1, sigma_xx=np.eye(2))
+
+
+@given(seed=st.integers(0, 10**6), widths=st.tuples(*[st.integers(1, 5)] * 3))
+def test_what_is_accepted_reaches_the_optimum(seed, widths):
+    """Every start that is not refused ends at the best map of the network's rank."""
+    rng = np.random.default_rng(seed)
+    sigma, weights = task(rng, widths), balanced_weights(widths, 0.3, rng=rng)
+    modes = svd_modes(sigma)
+    rank = min(widths)
+    best = (modes.u[:, :rank] * modes.s[:rank]) @ modes.v[:, :rank].T
+    try:
+        end = exact_flow([1e9 / modes.s[-1]], weights, sigma).product[0]
+    except ValueError as refusal:
+        assert "saddle" in str(refusal)
+        return
+    np.testing.assert_allclose(end, best, atol=1e-7 * modes.s[0])

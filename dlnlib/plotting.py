@@ -1,0 +1,283 @@
+"""The figures that several chapters share: modes, entropy, matrices, embeddings.
+
+Every ``plot_*`` function draws on `ax`, or on a figure of its own, and returns the axes.
+It names the axes and their units, sets no title and changes no global state.
+"""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_matrix, as_times, as_vector
+
+__all__ = [
+    "COLOURS",
+    "mode_colours",
+    "plot_embedding",
+    "plot_entropy",
+    "plot_matrix",
+    "plot_modes",
+    "use_book_style",
+]
+
+# One colour per quantity, after Okabe and Ito, darkened where it would be pale on white.
+COLOURS = {
+    "signal": "#0072B2",
+    "noise": "#D55E00",
+    "entropy": "#009E73",
+    "test": "#8A3A6B",
+    "train": "#B87F00",
+    "theory": "#000000",
+    "reference": "#6E6E6E",
+}
+_GROUPS = [COLOURS[name] for name in ("signal", "noise", "entropy", "test", "train", "reference")]
+_MARKERS = "osD^vP"  # groups differ in shape too, for a print in grey
+_BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # hides no curve
+_TIME = r"time $t$ (units of $\tau$)"
+
+
+def use_book_style() -> None:
+    """Apply the style sheet of the book; in a notebook, also make figures reproducible SVG."""
+    plt.style.use("dlnlib.dlnlib")
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def mode_colours(n_modes: int) -> list[tuple[float, float, float]]:
+    """Colours of the modes in order, dark to light, so that their rank survives in grey.
+
+    Parameters
+    ----------
+    n_modes : int
+
+    Returns
+    -------
+    list of K (red, green, blue)
+    """
+    return [to_rgb(colour) for colour in plt.get_cmap("plasma")(np.linspace(0, 0.7, n_modes))]
+
+
+def plot_modes(
+    t: ArrayLike,
+    a: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    theory: ArrayLike | None = None,
+    labels: list[str] | None = None,
+) -> Axes:
+    """Mode strengths over time, the first mode darkest.
+
+    Parameters
+    ----------
+    t : (T,) array_like
+        Times, in units of tau.
+    a : (T, K) array_like
+        Mode strengths.
+    ax : Axes, optional
+    theory : (T, K) array_like, optional
+        Predicted mode strengths, drawn as black dashes over the measured ones.
+    labels : list of K str, optional
+        Names of the modes in the legend.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+    times = as_times(t)
+    strengths = as_matrix("a", a, (times.size, None))
+    names = _names(labels, strengths.shape[1], "labels")
+    curves = None if theory is None else as_matrix("theory", theory, strengths.shape)
+    ax = _axes(ax)
+    for strength, colour, name in zip(strengths.T, mode_colours(len(names)), names, strict=True):
+        ax.plot(times, strength, color=colour, label=name)
+    if curves is not None:
+        ax.plot(times, curves, "--", color=COLOURS["theory"], linewidth=1.2)
+        ax.lines[-1].set_label("theory")
+    if labels is not None or curves is not None:
+        ax.legend(**_BESIDE)
+    ax.set(xlabel=_TIME, ylabel="mode strength $a_k$")
+    return ax
+
+
+def plot_entropy(
+    t: ArrayLike, h: ArrayLike, *, ax: Axes | None = None, n_modes: int | None = None
+) -> Axes:
+    """Spectral entropy over time, with its upper bound log K if `n_modes` = K is given.
+
+    Parameters
+    ----------
+    t : (T,) array_like
+        Times, in units of tau.
+    h : (T,) array_like
+        Entropy in nats.
+    ax : Axes, optional
+    n_modes : int, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If `t` and `h` differ in length.
+    """
+    times, entropy = as_times(t), as_vector("h", h)
+    if entropy.size != times.size:
+        raise ValueError(f"h needs one entropy per time: got {entropy.size} for {times.size} times")
+    ax = _axes(ax)
+    ax.plot(times, entropy, color=COLOURS["entropy"])
+    if n_modes is not None:
+        bound = float(np.log(n_modes))
+        ax.axhline(bound, color=COLOURS["reference"], linestyle=":", linewidth=1.2)
+        ax.annotate(
+            rf"$\log\,{n_modes}$",
+            (1, bound),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color=COLOURS["reference"],
+        )
+    ax.set(xlabel=_TIME, ylabel="spectral entropy $H$ (nats)")
+    ax.set_ylim(0, 1.12 * ax.dataLim.y1 or 1)
+    return ax
+
+
+def plot_matrix(
+    m: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    rows: str = "output",
+    columns: str = "input",
+    label: str = "",
+    limit: float | None = None,
+) -> Axes:
+    """Heat map on a scale symmetric about zero: red positive, blue negative, white zero.
+
+    Parameters
+    ----------
+    m : (rows, columns) array_like
+    ax : Axes, optional
+    rows, columns : str
+        What the rows and the columns count.
+    label : str
+        The quantity, written at the colour bar.
+    limit : float, optional
+        End of the colour scale, to share it between panels; by default the largest entry.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If `m` is no finite matrix.
+    """
+    matrix = as_matrix("m", m)
+    ax = _axes(ax)
+    end = float(np.abs(matrix).max()) if limit is None else limit
+    end = end or 1.0  # a matrix of zeros is white, on any scale
+    height, width = matrix.shape
+    extent = (0.5, width + 0.5, height + 0.5, 0.5)  # rows and columns count from 1
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-end, vmax=end, extent=extent)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.set(xlabel=columns, ylabel=rows)
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(image, ax=ax, label=label)
+    return ax
+
+
+def plot_embedding(
+    points: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    groups: list[str] | None = None,
+    labels: list[str] | None = None,
+) -> Axes:
+    """Paths of P points in the plane over training, faint at the start and strong at the end.
+
+    Parameters
+    ----------
+    points : (T, P, 2) array_like
+        Coordinates of each point over time.
+    ax : Axes, optional
+    groups : list of P str, optional
+        Group of each point: its colour, its marker and its entry in the legend.
+    labels : list of P str, optional
+        Names written at the end of the paths.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If `points` is no (T, P, 2) array, or a list of names does not fit it.
+    """
+    paths = np.asarray(points, dtype=float)
+    if paths.ndim != 3 or paths.shape[2] != 2 or not np.isfinite(paths).all():
+        raise ValueError(
+            f"points must be finite, of shape (times, points, 2): got shape {paths.shape}"
+        )
+    members = _names(groups, paths.shape[1], "groups")
+    names = _names(labels, paths.shape[1], "labels")
+    order = list(dict.fromkeys(members))
+    ax = _axes(ax)
+    for i, member in enumerate(members):
+        first = members.index(member) == i
+        _draw_path(ax, paths[:, i], order.index(member), member if first else None)
+    for name, end in zip(names, paths[-1], strict=True):
+        if name is not None:
+            _write_beside(ax, name, end, outwards=end[0] - paths[-1, :, 0].mean())
+    if groups is not None:
+        ax.legend(**_BESIDE)
+    ax.set(xlabel="first coordinate", ylabel="second coordinate")
+    ax.margins(0.08 if labels is None else 0.2, 0.08)  # room for the names
+    ax.set_aspect("equal", adjustable="datalim")
+    return ax
+
+
+def _draw_path(ax: Axes, path: Float[np.ndarray, "T 2"], group: int, name: str | None) -> None:
+    colour = _GROUPS[group % len(_GROUPS)]
+    pieces = np.stack([path[:-1], path[1:]], axis=1)
+    ax.add_collection(
+        LineCollection(list(pieces), colors=colour, alpha=np.linspace(0.15, 0.9, len(pieces)))
+    )
+    ax.plot(*path[-1], _MARKERS[group % len(_MARKERS)], color=colour, markersize=6, label=name)
+
+
+def _write_beside(ax: Axes, name: str, end: Float[np.ndarray, "2"], outwards: float) -> None:
+    # away from the middle, where the paths come from
+    offset, side = ((-7, 0), "right") if outwards < 0 else ((7, 0), "left")
+    ax.annotate(name, end, offset, textcoords="offset points", ha=side, va="center")
+
+
+def _names(names: list[str] | None, count: int, what: str) -> list[str] | list[None]:
+    """One name per curve, or one None (which matplotlib leaves out of the legend)."""
+    if names is None:
+        return [None] * count
+    if len(names) != count:
+        raise ValueError(f"{what} needs one name per curve: got {len(names)} for {count} of them")
+    return list(names)
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots()[1] if ax is None else ax

@@ -1,0 +1,247 @@
+"""Every derivation holds, says what the chapters say, and breaks when a sign or factor changes."""
+
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+from dlnlib import symbolic
+from dlnlib._derivation import a, a0, s, t, tau
+from dlnlib.symbolic import Derivation, DerivationError, Step
+
+pytestmark = pytest.mark.derivation
+
+
+def breaks_when_altered(derivation: Derivation) -> None:
+    """Each right side with its sign turned, doubled or, where it is 0, shifted, is refused."""
+    left, given = None, ()
+    for step in derivation.steps:
+        left, given = (left if step.lhs is None else step.lhs), given + step.given
+        for wrong in {-step.rhs, 2 * step.rhs} - {step.rhs} or {step.rhs + 1}:
+            with pytest.raises(DerivationError, match="signs and factors"):
+                Derivation("altered", (Step("", wrong, left, given),), derivation.vanishing)
+        left = step.rhs
+
+
+def breaks_with_flow(derivation: Derivation, factor: int) -> None:
+    """The first flow in the hypotheses, times a factor, must no longer give the result."""
+    i = next(i for i, step in enumerate(derivation.steps) if step.given)
+    (old, new), *others = derivation.steps[i].given
+    altered = replace(derivation.steps[i], given=((old, factor * new), *others))
+    with pytest.raises(DerivationError):
+        replace(derivation, steps=(*derivation.steps[:i], altered, *derivation.steps[i + 1 :]))
+
+
+def test_mode_equation():
+    derivation = symbolic.mode_equation()
+    assert derivation.steps[-1].rhs == 2 * a * (s - a)
+    breaks_when_altered(derivation)
+    breaks_with_flow(derivation, -1)
+
+
+@pytest.mark.parametrize("depth", [None, 2, 3, 4, 5])
+def test_depth_mode_equation(depth):
+    derivation = symbolic.depth_mode_equation(depth)
+    layers = sp.Symbol("L", positive=True) if depth is None else sp.Integer(depth)
+    assert sp.simplify(derivation.steps[-1].rhs - layers * a ** (2 - 2 / layers) * (s - a)) == 0
+    if depth in (None, 3):
+        breaks_when_altered(derivation)
+        breaks_with_flow(derivation, 2)
+
+
+def test_logistic_mode():
+    derivation = symbolic.logistic_mode()
+    breaks_when_altered(derivation)
+    mode = symbolic.logistic()
+    assert sp.simplify(tau * sp.diff(mode, t) - 2 * mode * (s - mode)) == 0
+    slower = mode.subs(t, t / 2)  # without the 2 in the exponent it is no solution
+    assert sp.simplify(tau * sp.diff(slower, t) - 2 * slower * (s - slower)) != 0
+
+
+def test_learning_time():
+    derivation = symbolic.learning_time()
+    breaks_when_altered(derivation)
+    eps = sp.Symbol("epsilon", positive=True)
+    _, rise, finish, ratio = derivation.steps
+    assert rise.rhs == finish.rhs == tau / (2 * s) * sp.log(s / eps - 1)
+    assert ratio.rhs == sp.Rational(1, 2)
+    # the source note's time, log(s/epsilon) tau/s, is where the mode stands near s - epsilon
+    at_note = symbolic.logistic().subs({a0: eps, t: tau / s * sp.log(s / eps)})
+    assert sp.limit((s - at_note) / eps, eps, 0) == 1
+
+
+@pytest.mark.parametrize("depth", range(3, 9))
+def test_implicit_time(depth):
+    derivation = symbolic.implicit_time(depth)
+    assert len(derivation.steps) == (6 if depth in (3, 4) else 5)
+    if depth == 4:
+        breaks_when_altered(derivation)
+
+
+def test_implicit_time_of_depth_four():
+    # the form quoted in the chapters, from the real antiderivative
+    time = tau * (
+        sp.atanh(sp.sqrt(a / s)) / (2 * s ** sp.Rational(3, 2)) - 1 / (2 * s * sp.sqrt(a))
+    )
+    assert sp.simplify(sp.diff(time, a) * 4 * a ** sp.Rational(3, 2) * (s - a) - tau) == 0
+
+
+@pytest.mark.parametrize("depth", [3, 5, 7])
+def test_root_form_is_the_integral(depth):
+    # one number per depth by an independent route: quadrature of the separated rate
+    y, omega = sp.Symbol("y", positive=True), sp.Symbol("omega")
+    form = symbolic.implicit_time(depth).steps[3].lhs.expr
+    form = form.subs(omega, sp.exp(2 * sp.pi * sp.I / depth))
+    low, high = sp.Rational(1, 10), sp.Rational(7, 10)
+    gain = sp.re((form.subs(y, high) - form.subs(y, low)).evalf(30))
+    rate = depth / (y ** (depth - 1) * (1 - y**depth))
+    assert abs(gain - sp.Integral(rate, (y, low, high)).evalf(20)) < 1e-12 * abs(gain)
+
+
+def test_infinite_depth():
+    derivation = symbolic.infinite_depth()
+    breaks_when_altered(derivation)
+    # the Wright omega function at 1 is 1, so F = -2 is half way
+    (_, half_way) = derivation.steps[-1].given[0]
+    assert half_way.subs(sp.Symbol("F", real=True), -2).evalf() == pytest.approx(0.5)
+
+
+def tied_rows(modes: int, hidden: int) -> tuple[sp.Matrix, sp.Matrix, sp.Matrix]:
+    """Rational rows W, their targets S and tau dW/dt by the plain sum over vectors."""
+    w = sp.Matrix(
+        modes, hidden, lambda i, k: sp.Rational((3 * i + 5 * k + i * k * k) % 7 - 2, 3 + i)
+    )
+    target = sp.diag(*range(1, modes + 1))
+    flow = sp.zeros(modes, hidden)
+    for i in range(modes):
+        flow[i, :] = target[i, i] * w[i, :] - sum(
+            (w[i, :].dot(w[j, :]) * w[j, :] for j in range(modes)), sp.zeros(1, hidden)
+        )
+    return w, target, flow
+
+
+def cosine_rate(w: sp.Matrix, flow: sp.Matrix) -> sp.Expr:
+    """Derivative of the cosine of rows 1 and 2 along a flow, by the calculus of vectors."""
+    step = sp.Symbol("step")
+    moved = w + step * flow
+    overlap = moved[0, :].dot(moved[1, :])
+    norms = moved[0, :].dot(moved[0, :]) * moved[1, :].dot(moved[1, :])
+    return sp.simplify(sp.diff(overlap / sp.sqrt(norms), step).subs(step, 0))
+
+
+def at_rows(expr: sp.Expr, w: sp.Matrix) -> sp.Expr:
+    """A law in n_i and eps_ij at given rows."""
+    gram = w * w.T
+    values = {sp.Symbol(f"n_{i + 1}", positive=True): gram[i, i] for i in range(w.rows)}
+    for i in range(w.rows):
+        for j in range(i + 1, w.rows):
+            cosine = gram[i, j] / sp.sqrt(gram[i, i] * gram[j, j])
+            values[sp.Symbol(f"epsilon_{i + 1}{j + 1}", real=True)] = cosine
+    return expr.subs(values)
+
+
+def orders(expr: sp.Expr) -> dict[int, sp.Expr]:
+    """The parts of a law by their degree in the cosines."""
+    scale = sp.Symbol("scale")
+    cosines = [c for c in expr.free_symbols if c.name.startswith("epsilon")]
+    scaled = sp.expand(expr.subs({c: scale * c for c in cosines}, simultaneous=True))
+    return {k: sp.factor(scaled.coeff(scale, k)) for k in range(5) if scaled.coeff(scale, k) != 0}
+
+
+@pytest.mark.parametrize(("modes", "hidden"), [(2, 3), (3, 4), (4, 4)])
+def test_cosine_law(modes, hidden):
+    derivation = symbolic.cosine_law(modes)
+    law = derivation.steps[1].rhs
+    w, _, flow = tied_rows(modes, hidden)
+    assert sp.simplify(cosine_rate(w, flow) - at_rows(law, w)) == 0
+
+    n = sp.symbols(f"n_1:{modes + 1}", positive=True)
+    assert not {symbol.name for symbol in law.free_symbols} & {"s_1", "s_2"}
+    parts = orders(law)
+    cosine = sp.Symbol("epsilon_12", real=True)
+    assert sp.expand(parts[1] + cosine * (n[0] + n[1])) == 0  # the sum, not the larger norm
+    assert (2 in parts) == (modes > 2)
+    assert set(parts) <= {1, 2, 3}
+    if modes == 3:
+        breaks_when_altered(derivation)
+        breaks_with_flow(derivation, 2)
+
+
+def test_interference_alone_gives_the_same_cosine_law():
+    # "feature benefit" only stretches a row, so it cannot turn it
+    w, target, flow = tied_rows(4, 4)
+    norms = sp.diag(*[w[i, :].dot(w[i, :]) for i in range(4)])
+    interference = flow - (target - norms) * w
+    assert sp.simplify(cosine_rate(w, interference) - cosine_rate(w, flow)) == 0
+    gram = w * w.T
+    overlap_rate = (interference * w.T + w * interference.T)[0, 1]
+    second = sum(gram[0, k] * gram[1, k] for k in (2, 3))
+    assert overlap_rate == -gram[0, 1] * (gram[0, 0] + gram[1, 1]) - 2 * second
+
+
+def test_two_modes_have_an_exact_law():
+    # for two rows the law is closed: cotangent of the angle, not the cosine, decays at n_1 + n_2
+    law = symbolic.cosine_law(2).steps[1].rhs
+    cosine, n1, n2 = sp.Symbol("epsilon_12", real=True), *sp.symbols("n_1 n_2", positive=True)
+    cotangent = cosine / sp.sqrt(1 - cosine**2)
+    rate = sp.diff(sp.log(cotangent), cosine) * law
+    assert sp.simplify(rate + n1 + n2) == 0
+
+
+def test_residual_cosine_law():
+    derivation = symbolic.residual_cosine_law()
+    breaks_when_altered(derivation)
+    breaks_with_flow(derivation, 2)
+    w, target, flow = tied_rows(4, 4)
+    inverse = (w * w.T).inv()
+    gram_rate = flow * w.T + w * flow.T
+    inverse_rate = -inverse * gram_rate * inverse
+    assert inverse_rate == 2 * sp.eye(4) - target * inverse - inverse * target
+    # 1/H_ii is the squared norm of what Gram-Schmidt leaves of row i
+    rows = [w[i, :] for i in (1, 2, 3, 0)]
+    left = sp.Matrix.orthogonalize(*rows)[-1]
+    assert left.dot(left) == 1 / inverse[0, 0]
+
+
+def test_rotation_invariance():
+    derivation = symbolic.rotation_invariance()
+    breaks_when_altered(derivation)
+    breaks_with_flow(derivation, 2)
+
+
+def test_alignment_linearisation():
+    derivation = symbolic.alignment_linearisation()
+    breaks_when_altered(derivation)
+    # an independent route: a 3 x 2 target, its block matrix and its eigenvalues
+    sigma = sp.Matrix([[2, 0], [0, -1], [0, 0]])
+    block = sp.zeros(5, 5)
+    block[:2, 2:], block[2:, :2] = sigma.T, sigma
+    assert block.eigenvals() == {2: 1, -2: 1, 1: 1, -1: 1, 0: 1}
+    # for the negative entry the growing direction has encoder = -decoder
+    assert block * sp.Matrix([0, 1, 0, -1, 0]) == sp.Matrix([0, 1, 0, -1, 0])
+
+
+def test_a_step_without_left_side_is_refused():
+    with pytest.raises(DerivationError, match="step 1"):
+        Derivation("nothing", (Step("from nowhere", a),))
+
+
+@pytest.mark.parametrize(
+    ("build", "bad", "message"),
+    [
+        (symbolic.depth_mode_equation, 1, "at least 2"),
+        (symbolic.implicit_time, 2, "at least 3"),
+        (symbolic.cosine_law, 1, "modes >= 2"),
+    ],
+)
+def test_depth_and_modes_are_checked(build, bad, message):
+    with pytest.raises(ValueError, match=message):
+        build(bad)
+
+
+def test_derivations_typeset():
+    text = symbolic.depth_mode_equation()._repr_latex_()
+    assert text.startswith("$$\\begin{aligned}") and text.endswith("\\end{aligned}$$")
+    assert r"\left(s - a\right)" in text
+    assert r"\text{1. chain rule}" in text
+    assert repr(symbolic.mode_equation()) == "Derivation('mode equation', 4 steps checked)"

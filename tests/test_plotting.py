@@ -1,0 +1,170 @@
+"""Figures: the data on the axes is the data passed in, and the axes say what they show."""
+
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from dlnlib.plotting import (
+    COLOURS,
+    mode_colours,
+    plot_embedding,
+    plot_entropy,
+    plot_matrix,
+    plot_modes,
+    use_book_style,
+)
+
+T = np.linspace(0, 3, 7)
+A = np.column_stack([T, T / 2, T**2])
+
+
+@pytest.fixture(autouse=True)
+def canvas():
+    with matplotlib.rc_context():
+        plt.switch_backend("Agg")
+        use_book_style()
+        yield
+        plt.close("all")
+
+
+def luminance(colour) -> float:
+    """Relative luminance of WCAG, 0 for black and 1 for white."""
+    rgb = np.asarray(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_modes_draw_their_data():
+    ax = plot_modes(T, A)
+    assert len(ax.lines) == 3
+    for k, line in enumerate(ax.lines):
+        np.testing.assert_array_equal(line.get_xydata(), np.column_stack([T, A[:, k]]))
+    assert [line.get_color() for line in ax.lines] == mode_colours(3)
+    assert ax.get_legend() is None
+
+
+def test_theory_is_dashed_over_the_modes():
+    ax = plot_modes(T, A, theory=A + 1, labels=["a", "b", "c"])
+    dashed = ax.lines[3:]
+    assert [line.get_linestyle() for line in dashed] == ["--"] * 3
+    np.testing.assert_array_equal(dashed[2].get_ydata(), A[:, 2] + 1)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b", "c", "theory"]
+    assert len(plot_modes(T, A, theory=A).get_legend().get_texts()) == 1
+
+
+def test_entropy_draws_its_data_and_its_bound():
+    ax = plot_entropy(T, T / 3, n_modes=4)
+    curve, bound = ax.lines
+    np.testing.assert_array_equal(curve.get_xydata(), np.column_stack([T, T / 3]))
+    np.testing.assert_allclose(bound.get_ydata(), np.log(4))
+    assert [text.get_text() for text in ax.texts] == [r"$\log\,4$"]
+    assert ax.get_ylim()[0] == 0
+    assert len(plot_entropy(T, T / 3).lines) == 1
+
+
+def test_matrix_is_symmetric_about_zero_and_counts_from_one():
+    ax = plot_matrix([[1, -3, 0], [0, 2, 0]], label="covariance")
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), [[1, -3, 0], [0, 2, 0]])
+    assert image.get_clim() == (-3, 3)
+    assert list(image.get_extent()) == [0.5, 3.5, 2.5, 0.5]
+    assert image.colorbar.ax.get_ylabel() == "covariance"
+    assert plot_matrix(np.eye(2), limit=5).images[0].get_clim() == (-5, 5)
+    assert plot_matrix(np.zeros((2, 2))).images[0].get_clim() == (-1, 1)
+
+
+def test_embedding_draws_paths_that_grow_stronger():
+    points = np.random.default_rng(0).normal(size=(5, 3, 2))
+    ax = plot_embedding(points, groups=["bird", "fish", "bird"], labels=["owl", "cod", "emu"])
+    for i, (path, end) in enumerate(zip(ax.collections, ax.lines, strict=True)):
+        segments = np.asarray(path.get_segments())
+        np.testing.assert_allclose(segments[:, 0], points[:-1, i])
+        np.testing.assert_allclose(segments[:, 1], points[1:, i])
+        assert (np.diff(path.get_alpha()) > 0).all()
+        np.testing.assert_allclose(end.get_xydata(), points[-1:, i])
+    colours = [line.get_color() for line in ax.lines]
+    assert colours[0] == colours[2] != colours[1]
+    assert ax.lines[0].get_marker() != ax.lines[1].get_marker()
+    assert [text.get_text() for text in ax.texts] == ["owl", "cod", "emu"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["bird", "fish"]
+
+
+def test_embedding_shows_all_of_every_path():
+    points = np.zeros((3, 2, 2))
+    points[0] = 10  # the paths start far from where they end
+    ax = plot_embedding(points)
+    assert ax.get_xlim()[1] > 10 and ax.get_ylim()[1] > 10
+
+
+DRAWINGS = [
+    lambda ax: plot_modes(T, A, ax=ax),
+    lambda ax: plot_entropy(T, T, ax=ax, n_modes=3),
+    lambda ax: plot_matrix(np.eye(3), ax=ax),
+    lambda ax: plot_embedding(np.zeros((2, 3, 2)), ax=ax),
+]
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_every_figure_uses_the_axes_given_names_them_and_has_no_title(draw):
+    _, given = plt.subplots()
+    figures, state = plt.get_fignums(), dict(matplotlib.rcParams)
+    ax = draw(given)
+    assert ax is given
+    assert plt.get_fignums() == figures
+    assert dict(matplotlib.rcParams) == state
+    assert ax.get_xlabel() and ax.get_ylabel()
+    assert not any(ax.get_title(loc) for loc in ("left", "center", "right"))
+
+
+@pytest.mark.parametrize("draw", DRAWINGS[:2])
+def test_time_has_a_unit(draw):
+    assert r"\tau" in draw(None).get_xlabel()
+
+
+@pytest.mark.parametrize("n_modes", [1, 2, 5, 10])
+def test_mode_colours_grow_lighter_and_stay_readable_on_white(n_modes):
+    light = [luminance(colour) for colour in mode_colours(n_modes)]
+    assert (np.diff(light) > 0.01).all()
+    assert all(1.05 / (value + 0.05) > 2 for value in light)
+
+
+def test_colours_of_quantities_are_distinct_and_readable_on_white():
+    assert len(set(COLOURS.values())) == len(COLOURS)
+    for name, colour in COLOURS.items():
+        assert 1.05 / (luminance(colour) + 0.05) > 3, name  # the contrast asked of graphics
+
+
+def test_the_style_gives_the_same_svg_twice():
+    def drawn() -> bytes:
+        file = io.BytesIO()
+        plot_modes(T, A).figure.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue()
+
+    assert drawn() == drawn()
+    assert not plt.rcParams["axes.spines.top"]
+    assert min(plt.rcParams[f"{axis}tick.labelsize"] for axis in "xy") >= 9
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot_modes(T, A.T), "a must have shape 7 x any"),
+        (lambda: plot_modes(T, A, theory=A[:, :2]), "theory must have shape 7 x 3"),
+        (lambda: plot_modes(T, A, labels=["one"]), "labels needs one name per curve"),
+        (lambda: plot_modes(T[::-1], A), "t must not decrease"),
+        (lambda: plot_entropy(T, T[:-1]), "h needs one entropy per time: got 6 for 7"),
+        (lambda: plot_matrix(T), "m must be a non-empty matrix"),
+        (lambda: plot_embedding(np.zeros((4, 3))), r"of shape \(times, points, 2\)"),
+        (lambda: plot_embedding(np.full((2, 2, 2), np.nan)), "points must be finite"),
+        (lambda: plot_embedding(np.zeros((2, 3, 2)), groups=["x"]), "groups needs one name"),
+        (lambda: plot_embedding(np.zeros((2, 3, 2)), labels=["x"]), "labels needs one name"),
+    ],
+)
+def test_bad_input_is_named(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+    assert not plt.get_fignums()  # nothing half drawn is left behind
