@@ -86,7 +86,7 @@ def tree_covariance(
 
     References
     ----------
-    Saxe, McClelland & Ganguli, PNAS 116, 11537 (2019), supporting information.
+    Saxe, McClelland & Ganguli, PNAS 116, 11537 (2019).
     """
     groups = leaf_groups(depth, branching)
     shared = (groups[:, None] == groups[None]).sum(axis=-1)

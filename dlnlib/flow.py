@@ -49,25 +49,23 @@ class Trajectory:
                 "the exact flow fixes the weights only up to a rotation of the hidden layer: use "
                 ".product, .hidden_gram or .output_gram, or integrate with gradient_flow"
             )
-        first, last = self._ends()
-        return [first, *self._layers[1:-1], last]
+        return [self._first(), *self._layers[1:-1], self._last()]
 
     @property
     def product(self) -> Float[np.ndarray, "T out in"]:
         """End-to-end map W_L ... W_1."""
-        first, last = self._ends()
-        return product([first, *self._layers[1:-1], last])
+        return product([self._first(), *self._layers[1:-1], self._last()])
 
     @property
     def hidden_gram(self) -> Float[np.ndarray, "T in in"]:
         """W_1^T W_1: similarity of the inputs as the first hidden layer represents them."""
-        first, _ = self._ends()
+        first = self._first()
         return first.mT @ first
 
     @property
     def output_gram(self) -> Float[np.ndarray, "T out out"]:
         """W_L W_L^T: similarity of the outputs as the last layer reads them."""
-        _, last = self._ends()
+        last = self._last()
         return last @ last.mT
 
     def mode_strength(self, modes: Modes) -> Float[np.ndarray, "T r"]:
@@ -76,12 +74,14 @@ class Trajectory:
         v = modes.v if self._right is None else self._right.T @ modes.v
         return project(product(self._layers), Modes(u, modes.s, v))
 
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        first, last = self._layers[0], self._layers[-1]
-        return (
-            first if self._right is None else first @ self._right.T,
-            last if self._left is None else self._left @ last,
-        )
+    # One end at a time: with many outputs, the last layer over time may not fit in memory.
+    def _first(self) -> Float[np.ndarray, "T _ in"]:
+        first = self._layers[0]
+        return first if self._right is None else first @ self._right.T
+
+    def _last(self) -> Float[np.ndarray, "T out _"]:
+        last = self._layers[-1]
+        return last if self._left is None else self._left @ last
 
 
 def exact_flow(

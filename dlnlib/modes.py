@@ -71,7 +71,7 @@ def mode_strength(
     --------
     >>> mode_strength([0.0, 2.0, 8.0], [3.0, 1.0], 1e-3).round(3)
     array([[0.001, 0.001],
-           [2.95 , 0.052],
+           [2.946, 0.052],
            [3.   , 1.   ]])
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
@@ -158,7 +158,7 @@ def learning_time(
     Examples
     --------
     >>> learning_time([3.0, 1.0], 1e-3).round(4)
-    array([1.3344, 3.4534])
+    array([1.3343, 3.4534])
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     s, a0 = _pair(s, a0)

@@ -1,0 +1,92 @@
+# Two commands matter: `make book` and `make test`. `make help` lists the others.
+PYTHON ?= python3
+VENV ?= .venv
+CHAPTER ?=
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked-packages
+READY := $(VENV)/.dlnlib-installed
+
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One thread for linear algebra: the same digits on every machine, and no quarrel over two cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+# Kernels of this environment only, and none of the reader's own IPython start-up files.
+export JUPYTER_PREFER_ENV_PATH := 1
+export IPYTHONDIR := $(CURDIR)/_build/.ipython
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env book test bless check serve lab notebooks bench lock clean distclean
+
+help:  ## list the commands
+	@echo "make <command>, where <command> is one of"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
+	  | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+
+env: $(READY)  ## create the environment from the hash lock (the other commands do it for you)
+
+$(LOCKED): requirements.txt
+	@rm -f $(LOCKED) $(READY)
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "No '$(PYTHON)' found: install Python 3.11 or newer, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The book needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "'$(PYTHON)' comes without venv or ensurepip; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Creating $(VENV) and installing the locked packages (about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	@rm -f $@
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# A page that failed once would not be read again by Sphinx, and a second build would pass:
+# whenever the last build did not pass, all pages are read afresh (executed results stay cached).
+book: $(READY)  ## execute every chapter and render the book to _build/html
+	@test -e _build/.passed || rm -rf _build/.doctrees _build/html
+	@rm -f _build/.passed
+	@$(BIN)/jupyter-book build . -W --keep-going -n
+	@touch _build/.passed
+	@echo "The book is in _build/html: open $(CURDIR)/_build/html/index.html"
+
+test: $(READY)  ## lint, unit tests, derivations, executed references
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest
+
+bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
+	@$(BIN)/python tools/references.py $(CHAPTER)
+
+check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
+	@$(BIN)/python tools/check_site.py _build/html
+
+serve: book  ## serve the book on http://localhost:8000 (PORT=...)
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+lab: $(READY)  ## open the chapters as notebooks in JupyterLab
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter" $(BIN)/jupyter lab chapters
+
+notebooks: book  ## executed notebooks of all chapters in _build/notebooks
+	@$(BIN)/python tools/notebooks.py
+
+bench: $(READY)  ## the speed comparisons of benchmarks/
+	@$(BIN)/python -m pytest benchmarks --benchmark-only
+
+lock:  ## compile requirements.txt from pyproject.toml (needs uv; UPGRADE=1 for newer versions)
+	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --all-extras $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.txt
+
+clean:  ## remove what the build made
+	@rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+distclean: clean  ## clean, and remove the environment
+	@rm -rf $(VENV)

@@ -1,0 +1,95 @@
+"""The chapters keep the form that the tests and the reader rely on."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from references import CHAPTERS, chapter_cells
+
+ROOT = CHAPTERS.parent
+PAGES = sorted(CHAPTERS.glob("*.md"))
+EQUATION = re.compile(r"^\$\$[ \t]*\(([^)]+)\)|\\label\{([^}]+)\}", re.MULTILINE)
+MATH_BLOCK = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})\{math\}(?P<text>.*?)^(?P=fence)", re.DOTALL | re.MULTILINE
+)
+LABEL = re.compile(r"^:label:[ \t]*(\S+)|^label:[ \t]*(\S+)", re.MULTILINE)
+
+for_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+
+
+def equation_labels(text: str) -> list[str]:
+    found = [match[1] or match[2] for match in EQUATION.finditer(text)]
+    for block in MATH_BLOCK.finditer(text):
+        found += [match[1] or match[2] for match in LABEL.finditer(block["text"])]
+    return found
+
+
+def test_names() -> set[str]:
+    """All test functions under tests/, by name."""
+    return {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+test_names.__test__ = False
+
+
+def toc_files(entry: dict) -> list[str]:
+    here = [entry[key] for key in ("root", "file") if key in entry]
+    below = [*entry.get("chapters", []), *entry.get("sections", [])]
+    return here + [name for part in below for name in toc_files(part)]
+
+
+@for_each_page
+def test_every_labelled_equation_has_its_test(page):
+    labels = equation_labels(page.read_text(encoding="utf-8"))
+    assert [label for label in labels if not label.startswith("eq-")] == []
+    expected = {f"test_{label.removeprefix('eq-').replace('-', '_')}" for label in labels}
+    missing = sorted(expected - test_names())
+    assert not missing, f"labelled equations of {page.name} without a test: {missing}"
+
+
+def test_equation_labels_are_unique():
+    labels = [label for p in PAGES for label in equation_labels(p.read_text(encoding="utf-8"))]
+    assert len(labels) == len(set(labels)), sorted(x for x in labels if labels.count(x) > 1)
+
+
+def test_equation_labels_are_found_in_every_form():
+    text = (
+        "$$\na\n$$ (eq-a)\n\n```{math}\n:label: eq-b\nb\n```\n\n:::{math}\n:label: eq-c\nc\n:::\n"
+    )
+    text += "\\begin{align}\\label{eq-d}\n\\end{align}\n:::{prf:theorem} T\n:label: thm-e\n:::\n"
+    assert sorted(equation_labels(text)) == ["eq-a", "eq-b", "eq-c", "eq-d"]
+
+
+@for_each_page
+def test_every_figure_has_name_caption_and_alternative_text(page):
+    for cell in chapter_cells(page):
+        if "plt.show()" not in cell.source:
+            continue
+        given = cell.metadata.get("mystnb", {})
+        figure, image = given.get("figure", {}), given.get("image", {})
+        assert figure.get("name", "").startswith("fig-"), cell.source
+        assert len(figure.get("caption", "")) > 40, "a caption stands alone"
+        assert len(image.get("alt", "")) > 20, "the text says what the figure shows"
+        assert "set_title" not in cell.source, "the caption is the title"
+
+
+@for_each_page
+def test_chapter_starts_with_a_label_and_a_title(page):
+    text = re.sub(r"\A---\n.*?\n---\n", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert re.match(r"\s*\([\w-]+\)=\n# \S", text), "start with (label)= and # Title"
+
+
+def test_contents_and_chapters_agree():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = toc_files(contents)
+    assert len(listed) == len(set(listed))
+    missing = [name for name in listed if not Path(ROOT, f"{name}.md").exists()]
+    assert not missing, f"_toc.yml lists pages that do not exist: {missing}"
+    assert {f"chapters/{page.stem}" for page in PAGES} == set(listed)
