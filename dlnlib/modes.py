@@ -69,10 +69,8 @@ def mode_strength(
 
     Examples
     --------
-    >>> mode_strength([0.0, 2.0, 8.0], [3.0, 1.0], 1e-3).round(3)
-    array([[0.001, 0.001],
-           [2.946, 0.052],
-           [3.   , 1.   ]])
+    >>> mode_strength([0.0, 2.0, 8.0], [3.0, 1.0], 1e-3).round(3).tolist()
+    [[0.001, 0.001], [2.946, 0.052], [3.0, 1.0]]
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
     s, a0 = _pair(s, a0)
@@ -157,8 +155,8 @@ def learning_time(
 
     Examples
     --------
-    >>> learning_time([3.0, 1.0], 1e-3).round(4)
-    array([1.3343, 3.4534])
+    >>> learning_time([3.0, 1.0], 1e-3).round(4).tolist()
+    [1.3343, 3.4534]
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     s, a0 = _pair(s, a0)
