@@ -133,6 +133,9 @@ def exact_flow(
         )
     (w1, w2), sigma, left, right = _reduced(weights, sigma)
     lam = _common_balance(w1, w2)
+    if len(w1) > sum(sigma.shape):  # QQ^T sees no more of a wide hidden layer than this span
+        span, _ = np.linalg.qr(np.hstack([w1, w2.T]))
+        w1, w2 = span.T @ w1, w2 @ span
     basis = RiccatiBasis.of(sigma, lam)
     order, rows, column = start_in_basis(basis.rates, basis.split(w1, w2))
     back = np.argsort(order)

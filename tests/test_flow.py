@@ -70,6 +70,15 @@ def test_exact_flow_at_any_time(rng):
     np.testing.assert_allclose(short.product[0], long.product[0], atol=1e-13)
 
 
+def test_wide_hidden_layer(rng):
+    """More hidden units than inputs and outputs together change nothing that QQ^T shows."""
+    sigma, narrow = task(rng, (3, 3, 2)), balanced_weights((3, 3, 2), 0.2, rng=rng)
+    turn = np.linalg.qr(rng.standard_normal((200, 3)))[0]
+    wide = [turn @ narrow[0], narrow[1] @ turn.T]
+    t = np.linspace(0, 30, 9)
+    assert_same_flow(exact_flow(t, wide, sigma), exact_flow(t, narrow, sigma), 1e-13)
+
+
 def test_exact_flow_keeps_tiny_starts(rng):
     """A start of 1e-12 leaves its plateau at the right time, mode by mode."""
     modes = svd_modes(task(rng, (4, 4, 4)))
