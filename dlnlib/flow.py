@@ -201,9 +201,9 @@ def gradient_flow(
     asked, where = np.unique(times, return_inverse=True)
     path = flat[None, :]
     if asked[-1] > 0:
-        solution = solve_ivp(
-            velocity, (0.0, asked[-1]), flat, "DOP853", t_eval=asked, rtol=rtol, atol=atol
-        )
+        # Left to itself the method steps as far as it is stable, and interpolates poorly between.
+        options = {"rtol": rtol, "atol": atol, "max_step": 4 * tau / _rate(start, sigma, sigma_xx)}
+        solution = solve_ivp(velocity, (0.0, asked[-1]), flat, "DOP853", t_eval=asked, **options)
         if not solution.success:
             raise RuntimeError(f"gradient flow was not integrated: {solution.message}")
         path = solution.y.T
@@ -283,6 +283,16 @@ def _gradient(
         return [error, *reversed(gradients)]
 
     return descend
+
+
+def _rate(weights: list[np.ndarray], sigma: np.ndarray, sigma_xx: ArrayLike | None) -> float:
+    """Fastest relaxation rate (in units of 1/tau), at the start or at the balanced minimum."""
+    size = np.array([np.linalg.norm(w, 2) for w in weights])
+    spread = 1.0 if sigma_xx is None else float(np.linalg.norm(sigma_xx, 2))
+    end = np.linalg.norm(sigma, 2) / spread
+    begin = sum(np.prod(np.delete(size, layer) ** 2) for layer in range(size.size))
+    rate = spread * (begin + size.size * end ** (2 - 2 / size.size))
+    return max(float(rate), np.finfo(float).tiny)
 
 
 def _reduced(

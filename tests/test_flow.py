@@ -167,6 +167,14 @@ def test_unwhitened_inputs_against_sample_gradients(rng):
     np.testing.assert_allclose(flow.product[0], least_squares, atol=1e-6)
 
 
+def test_integration_is_accurate_between_its_steps(rng):
+    """Long after the fast mode has settled, steps are bounded so that interpolation stays good."""
+    sigma, weights = np.diag([10.0, 1.0, 0.1]), balanced_weights((3, 3, 3), 0.05, rng=rng)
+    sigma[0, 0] *= np.sign(np.linalg.det(weights[1] @ weights[0]))  # else it ends at a saddle
+    t = np.linspace(0, 100, 1501)
+    assert_same_flow(gradient_flow(t, weights, sigma), exact_flow(t, weights, sigma), 3e-8)
+
+
 def test_repeated_and_zero_times(rng):
     sigma, weights = np.eye(2), balanced_weights((2, 2, 2), 0.1, rng=rng)
     still = gradient_flow([0, 0], weights, sigma).product
