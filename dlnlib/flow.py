@@ -4,84 +4,23 @@ All three solve, for whitened inputs and the loss ``1/2 E|y - W_L ... W_1 x|^2``
 
     tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
 
-the last one in steps of gradient descent.  Layers with more outputs or inputs than the training
-can reach are handled in an orthonormal basis of the span of Sigma and the start, which is exact:
-nothing of size n_out is touched during training.
+the last one in steps of gradient descent.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_matrix, as_scalar, as_times, as_weights
+from dlnlib._checks import as_matrix, as_scalar, as_times
 from dlnlib._riccati import RiccatiBasis, riccati_factor, start_in_basis
-from dlnlib._svd import Modes
-from dlnlib.weights import balance, product, project
+from dlnlib._trajectory import Trajectory, reduced
+from dlnlib.weights import balance
 
 __all__ = ["Trajectory", "exact_flow", "gradient_descent", "gradient_flow"]
 
 _CHUNK = 16  # times evaluated together by exact_flow: its working set stays in the cache
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """A network over training.
-
-    ``t`` holds the times in the unit of tau; the other quantities are computed when asked for, so
-    that a network with many outputs costs no more memory than what is looked at.
-    """
-
-    t: Float[np.ndarray, "T"]
-    _layers: list[Float[np.ndarray, "T _ _"]]
-    _left: Float[np.ndarray, "out p"] | None
-    _right: Float[np.ndarray, "in q"] | None
-    _rotation_known: bool
-
-    @property
-    def weights(self) -> list[Float[np.ndarray, "T _ _"]]:
-        """The weight matrices over time, first layer first."""
-        if not self._rotation_known:
-            raise AttributeError(
-                "the exact flow fixes the weights only up to a rotation of the hidden layer: use "
-                ".product, .hidden_gram or .output_gram, or integrate with gradient_flow"
-            )
-        return [self._first(), *self._layers[1:-1], self._last()]
-
-    @property
-    def product(self) -> Float[np.ndarray, "T out in"]:
-        """End-to-end map W_L ... W_1."""
-        return product([self._first(), *self._layers[1:-1], self._last()])
-
-    @property
-    def hidden_gram(self) -> Float[np.ndarray, "T in in"]:
-        """W_1^T W_1: similarity of the inputs as the first hidden layer represents them."""
-        first = self._first()
-        return first.mT @ first
-
-    @property
-    def output_gram(self) -> Float[np.ndarray, "T out out"]:
-        """W_L W_L^T: similarity of the outputs as the last layer reads them."""
-        last = self._last()
-        return last @ last.mT
-
-    def mode_strength(self, modes: Modes) -> Float[np.ndarray, "T r"]:
-        """Strengths u_k^T W v_k of the map in the singular basis of the task."""
-        u = modes.u if self._left is None else self._left.T @ modes.u
-        v = modes.v if self._right is None else self._right.T @ modes.v
-        return project(product(self._layers), Modes(u, modes.s, v))
-
-    # One end at a time: with many outputs, the last layer over time may not fit in memory.
-    def _first(self) -> Float[np.ndarray, "T _ in"]:
-        first = self._layers[0]
-        return first if self._right is None else first @ self._right.T
-
-    def _last(self) -> Float[np.ndarray, "T out _"]:
-        last = self._layers[-1]
-        return last if self._left is None else self._left @ last
 
 
 def exact_flow(
@@ -131,7 +70,7 @@ def exact_flow(
         raise ValueError(
             f"the exact solution is for two layers: got {len(weights)}; use gradient_flow"
         )
-    (w1, w2), sigma, left, right = _reduced(weights, sigma)
+    (w1, w2), sigma, left, right = reduced(weights, sigma)
     lam = _common_balance(w1, w2)
     if len(w1) > sum(sigma.shape):  # QQ^T sees no more of a wide hidden layer than this span
         span, _ = np.linalg.qr(np.hstack([w1, w2.T]))
@@ -186,7 +125,7 @@ def gradient_flow(
         If the integrator gives up.
     """
     times, tau = as_times(t), as_scalar("tau", tau)
-    start, sigma, left, right = _reduced(weights, sigma, sigma_xx)
+    start, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient = _gradient(sigma, sigma_xx)
     cuts = np.cumsum([w.size for w in start])[:-1]
 
@@ -244,7 +183,7 @@ def gradient_descent(
     asked, lr = as_times(steps), as_scalar("lr", lr)
     if (asked % 1 != 0).any():
         raise ValueError("steps must be whole numbers of gradient steps")
-    current, sigma, left, right = _reduced(weights, sigma, sigma_xx)
+    current, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient = _gradient(sigma, sigma_xx)
     layers = [np.empty((asked.size, *w.shape)) for w in current]
     done = 0
@@ -293,22 +232,6 @@ def _rate(weights: list[np.ndarray], sigma: np.ndarray, sigma_xx: ArrayLike | No
     begin = sum(np.prod(np.delete(size, layer) ** 2) for layer in range(size.size))
     rate = spread * (begin + size.size * end ** (2 - 2 / size.size))
     return max(float(rate), np.finfo(float).tiny)
-
-
-def _reduced(
-    weights: Sequence[ArrayLike], sigma: ArrayLike, sigma_xx: ArrayLike | None = None
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The same training with outer dimensions cut down to the span that it can reach."""
-    sigma = as_matrix("sigma", sigma)
-    layers = as_weights(weights, *sigma.shape)
-    left = right = None
-    if sum(sigma.shape[1:]) + layers[-1].shape[1] < sigma.shape[0]:
-        left, _ = np.linalg.qr(np.hstack([sigma, layers[-1]]))
-        layers[-1], sigma = left.T @ layers[-1], left.T @ sigma
-    if sigma_xx is None and sigma.shape[0] + layers[0].shape[0] < sigma.shape[1]:
-        right, _ = np.linalg.qr(np.hstack([sigma.T, layers[0].T]))
-        layers[0], sigma = layers[0] @ right, sigma @ right
-    return layers, sigma, left, right
 
 
 def _common_balance(w1: np.ndarray, w2: np.ndarray) -> float:
