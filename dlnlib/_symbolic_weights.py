@@ -1,6 +1,6 @@
 """Derivations about the rows of the weights: interference, rotation, alignment.
 
-The rows belonging to different modes interfere; a change of basis turns any target into a
+The hidden vectors of different modes interfere; a change of basis turns any target into a
 diagonal one; small weights align before they grow.
 `dlnlib.symbolic` presents these derivations together with those of the modes.
 
@@ -23,26 +23,26 @@ __all__ = [
 
 
 def cosine_law(modes: int = 3) -> Derivation:
-    r"""Cosines of tied rows: the exact law, its first and its second order.
+    r"""Cosines of tied vectors: the exact law, its first and its second order.
 
-    Tied means that encoder and decoder rows start, and so stay, equal: W_e,i = W_d,i = W_i.
-    For a diagonal target, tau dW_i/dt = s_i W_i - sum_j (W_i . W_j) W_j, any hidden size.
-    With n_i = |W_i|^2 and eps_ij the cosine of W_i and W_j, for any number of modes::
+    Tied means that encoder and decoder of a mode start, and so stay, equal: e_i = d_i = w_i.
+    Then tau dw_i/dt = s_i w_i - sum_j (w_i . w_j) w_j, for any hidden size.
+    With n_i = |w_i|^2 and eps_ij the cosine of w_i and w_j, for any number of modes::
 
         tau d eps_ij/dt = -(n_i + n_j) eps_ij (1 - eps_ij^2)
                           - sum_{k != i,j} n_k [2 eps_ik eps_jk - eps_ij (eps_ik^2 + eps_jk^2)]
 
-    The source note is right that "feature benefit" does not turn the rows (the targets drop out
+    The source note is right that "feature benefit" does not turn the vectors (the targets drop out
     exactly, at every order), right to first order, -(n_i + n_j) eps_ij, and right in its second
     order, -2 sum_k n_k eps_ik eps_jk. It leaves out the third order, the change of the norms by
     interference, and its "rate proportional to the larger of the two squared norms" is their sum.
-    For two rows the law is exact for the cotangent of their angle, which decays at n_1 + n_2.
+    For two vectors the law is exact for the cotangent of their angle, which decays at n_1 + n_2.
     The last step integrates the first-order law along norms that follow isolated modes.
 
     Parameters
     ----------
     modes : int
-        Number of tied rows, at least 2; the law shown is that of rows 1 and 2.
+        Number of tied vectors, at least 2; the law shown is that of vectors 1 and 2.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def cosine_law(modes: int = 3) -> Derivation:
         If `modes` is below 2.
     """
     if modes < 2:
-        raise ValueError(f"a cosine needs two rows: got modes={modes}; use modes >= 2")
+        raise ValueError(f"a cosine needs two vectors: got modes={modes}; use modes >= 2")
     gram, target, norm, cosine = _gram_symbols(modes)
     n1, n2, e = norm[0], norm[1], cosine[0, 1]
     flow = tuple((sp.Derivative(gram[i], t), _gram_rate(gram, target, *i)) for i in _PAIRS)
@@ -98,12 +98,13 @@ def _gram_rate(gram: dict, target: tuple, i: int, j: int) -> sp.Expr:
 
 
 def _gram_flow() -> tuple[Step]:
-    """The flow of all rows W, tau dW/dt = S W - W W' W, is closed in their Gram matrix."""
-    w, wt, dw, dwt, target, gram = operators(r"W W' \dot{W} \dot{W}' S G")
+    """The flow of the matrix w of rows w_i, tau dw/dt = S w - w w' w, is closed in w w'."""
+    w, wt, dw, dwt, target, gram = operators(r"w w' \dot{w} \dot{w}' S G")
     flow = ((dw, (target * w - w * wt * w) / tau), (dwt, (wt * target - wt * w * wt) / tau))
     right = target * gram + gram * target - 2 * gram**2
     rules = (*flow, (gram, w * wt))
-    return (Step("all rows at once: the Gram matrix", right, tau * (dw * wt + w * dwt), rules),)
+    rate = tau * (dw * wt + w * dwt)
+    return (Step("all vectors at once, as rows of $w$: the Gram matrix", right, rate, rules),)
 
 
 def _first_order_solution(target: tuple) -> Step:
@@ -122,50 +123,53 @@ def _first_order_solution(target: tuple) -> Step:
 
 
 def residual_cosine_law() -> Derivation:
-    """Tied rows: the cosine law that is exact at every order, for any number of modes.
+    """Tied vectors: the cosine law that is exact at every order, for any number of modes.
 
-    For linearly independent rows, H = G^-1 obeys a linear equation. Its entries give
-    r_i = 1/H_ii, the squared norm of the part of W_i orthogonal to all other rows, and
-    c_ij = -H_ij / sqrt(H_ii H_jj), the cosine of W_i and W_j once their parts along the other
-    rows are taken off. Then r_i is exactly the logistic mode, and c_ij obeys exactly the law
-    that the plain cosines obey to first order.
+    For linearly independent vectors (at least as many hidden units as modes) the precision matrix
+    Theta = G^-1 obeys a linear equation. Its entries give r_i = 1/Theta_ii, the squared norm of
+    the part of w_i orthogonal to all other vectors, and the partial cosine
+    c_ij = -Theta_ij / sqrt(Theta_ii Theta_jj), the cosine of w_i and w_j once their parts along
+    the other vectors are taken off. Then r_i is exactly the logistic mode, and c_ij obeys exactly
+    the law that the plain cosines obey to first order. Dependent vectors have no such cosines.
     """
     s1, s2 = sp.symbols("s_1 s_2", positive=True)
     r1, r2 = sp.symbols("r_1 r_2", positive=True)
     cosine = sp.Symbol("c_12", real=True)
-    gram, inverse, gram_rate, target = operators(r"G H \dot{G} S")
-    h11, h22, h12 = (sp.Function(f"H_{k}", real=True)(t) for k in ("11", "22", "12"))
-    flow = (
-        (sp.Derivative(h11, t), (2 - 2 * s1 * h11) / tau),
-        (sp.Derivative(h22, t), (2 - 2 * s2 * h22) / tau),
-        (sp.Derivative(h12, t), -(h12 * (s1 + s2) / tau)),
+    gram, theta, gram_rate, target = operators(r"G Theta \dot{G} S")
+    theta11, theta22, theta12 = (
+        sp.Function(f"Theta_{k}", real=True)(t) for k in ("11", "22", "12")
     )
-    polar = ((h11, 1 / r1), (h22, 1 / r2), (h12, -cosine / sp.sqrt(r1 * r2)))
+    flow = (
+        (sp.Derivative(theta11, t), (2 - 2 * s1 * theta11) / tau),
+        (sp.Derivative(theta22, t), (2 - 2 * s2 * theta22) / tau),
+        (sp.Derivative(theta12, t), -(theta12 * (s1 + s2) / tau)),
+    )
+    polar = ((theta11, 1 / r1), (theta22, 1 / r2), (theta12, -cosine / sp.sqrt(r1 * r2)))
     rules = (
         (gram_rate, (target * gram + gram * target - 2 * gram**2) / tau),
-        (gram * inverse, sp.Integer(1)),
-        (inverse * gram, sp.Integer(1)),
+        (gram * theta, sp.Integer(1)),
+        (theta * gram, sp.Integer(1)),
     )
-    linear = 2 - target * inverse - inverse * target
+    linear = 2 - target * theta - theta * target
     logistic = s / (1 + (s / a0 - 1) * sp.exp(-2 * s * t / tau))
     residual = 1 / (1 / s + (1 / a0 - 1 / s) * sp.exp(-2 * s * t / tau))
-    overlap = -h12 / sp.sqrt(h11 * h22)
+    overlap = -theta12 / sp.sqrt(theta11 * theta22)
     steps = (
         Step(
-            "the inverse Gram matrix, 2 being twice the identity",
+            r"the precision matrix $\Theta = G^{-1}$, 2 being twice the identity",
             linear,
-            -tau * inverse * gram_rate * inverse,
+            -tau * theta * gram_rate * theta,
             rules,
         ),
         Step(
-            r"the residual norm $r_1$",
+            r"the squared residual norm $r_1$",
             2 * r1 * (s1 - r1),
-            tau * sp.Derivative(1 / h11, t),
+            tau * sp.Derivative(1 / theta11, t),
             flow + polar,
         ),
-        Step(r"$1/H_{11}$ with its linear flow solved: the logistic mode", logistic, residual),
+        Step(r"$1/\Theta_{11}$ with its linear flow solved: the logistic mode", logistic, residual),
         Step(
-            r"the residual cosine $c_{12}$", -(cosine * (r1 + r2)), tau * sp.Derivative(overlap, t)
+            r"the partial cosine $c_{12}$", -(cosine * (r1 + r2)), tau * sp.Derivative(overlap, t)
         ),
     )
     return Derivation("residual cosine law", steps)

@@ -193,14 +193,14 @@ def test_residual_cosine_law():
     breaks_when_altered(derivation)
     breaks_with_flow(derivation, 2)
     w, target, flow = tied_rows(4, 4)
-    inverse = (w * w.T).inv()
+    theta = (w * w.T).inv()
     gram_rate = flow * w.T + w * flow.T
-    inverse_rate = -inverse * gram_rate * inverse
-    assert inverse_rate == 2 * sp.eye(4) - target * inverse - inverse * target
-    # 1/H_ii is the squared norm of what Gram-Schmidt leaves of row i
+    theta_rate = -theta * gram_rate * theta
+    assert theta_rate == 2 * sp.eye(4) - target * theta - theta * target
+    # 1/Theta_ii is the squared norm of what Gram-Schmidt leaves of row i
     rows = [w[i, :] for i in (1, 2, 3, 0)]
     left = sp.Matrix.orthogonalize(*rows)[-1]
-    assert left.dot(left) == 1 / inverse[0, 0]
+    assert left.dot(left) == 1 / theta[0, 0]
 
 
 def test_rotation_invariance():

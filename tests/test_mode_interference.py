@@ -98,6 +98,28 @@ def test_equal_pair_is_halved_at_one_half():
     np.testing.assert_allclose(ratio, 0.5, atol=1e-3)
 
 
+def test_more_modes_than_hidden_units():
+    # a relation between the vectors, its terms weighted by exp(-s t / tau), holds for ever
+    t, tau = np.linspace(0, 4, 9), 1.5
+    narrow = 0.3 * np.random.default_rng(6).standard_normal((5, 3))
+    targets = np.array([3.0, 2.5, 1.5, 1.0, -0.5])
+    relations = np.linalg.svd(narrow.T)[2][3:]
+    np.testing.assert_allclose(relations @ narrow, 0, atol=1e-14)
+    rows = tied_rows(t, narrow, targets, tau)
+    weighted = np.exp(-np.outer(t, targets) / tau)[:, :, None] * rows
+    np.testing.assert_allclose(relations @ weighted, np.zeros((9, 2, 3)), atol=1e-9)
+    assert np.abs(relations @ rows[-1]).max() > 0.1  # the weights matter
+
+
+def test_independent_vectors_stay_independent():
+    rows = tied_rows([0.0, 3.0], ROWS, S)
+    theta = np.linalg.inv(rows @ rows.mT)
+    decay = np.exp(-3 * np.add.outer(S, S))
+    np.testing.assert_allclose(
+        theta[1], theta[0] * decay + np.diag((1 - np.diag(decay)) / S), atol=1e-7
+    )
+
+
 def test_mode_without_room_ends_along_the_weakest_that_stays():
     rows = tied_rows([0.0, 12.0], ROWS[:, :2], S)[-1]
     assert abs(rows[0] @ rows[1]) < 1e-6
@@ -135,7 +157,7 @@ def test_alignment_time_does_not_depend_on_the_start(scale):
 
 
 def test_linear_bottleneck_keeps_the_most_important_features():
-    # untied descent on the weighted loss, from many starts: one end point
+    # untied descent on the weighted loss, from many starts: one map, no trace of what is dropped
     rng = np.random.default_rng(4)
     weight = np.diag([1.0, 0.8, 0.5, 0.3])
     for _ in range(3):
@@ -144,6 +166,8 @@ def test_linear_bottleneck_keeps_the_most_important_features():
             push = weight @ (np.eye(4) - decoder @ encoder.T)
             encoder, decoder = encoder + 0.2 * push.T @ decoder, decoder + 0.2 * push @ encoder
         np.testing.assert_allclose(decoder @ encoder.T, np.diag([1, 1, 0, 0]), atol=1e-4)
+        np.testing.assert_allclose(encoder[2:], 0, atol=1e-4)
+        np.testing.assert_allclose(decoder[2:], 0, atol=1e-4)
 
 
 def test_pentagon_is_a_minimum_at_equal_importance():
