@@ -200,6 +200,36 @@ def test_rotated_flow(n_in, n_out):
     np.testing.assert_allclose(u.T @ real[1] @ r, virtual[1], atol=1e-10)
 
 
+def test_virtual_network_at_any_depth():
+    """One rotation for each hidden layer."""
+    rng = np.random.default_rng(10)
+    sigma = rng.standard_normal((5, 3))
+    u, s, vt = np.linalg.svd(sigma)
+    target = np.zeros(sigma.shape)
+    np.fill_diagonal(target, s)
+    inner = gaussian_weights((3, 4, 6, 5), 0.4, rng=rng)
+    turns = [vt.T, *(ortho_group.rvs(n, random_state=rng) for n in (4, 6)), u]
+    outer = [up @ w @ down.T for w, down, up in zip(inner, turns[:-1], turns[1:], strict=True)]
+    virtual = gradient_descent([0, 10, 500], inner, target, lr=0.01).weights
+    real = gradient_descent([0, 10, 500], outer, sigma, lr=0.01).weights
+    for w, seen, down, up in zip(real, virtual, turns[:-1], turns[1:], strict=True):
+        np.testing.assert_allclose(up.T @ w @ down, seen, atol=1e-10)
+
+
+@given(seed=SEEDS, scale=st.floats(1e-3, 30))
+def test_layers_grow_at_most_linearly(seed, scale):
+    """No start runs away in finite time: d|W_l|^2/dt <= |Sigma|^2 / 2."""
+    rng = np.random.default_rng(seed)
+    sigma = rng.standard_normal((4, 3))
+    weights = gaussian_weights((3, 2, 5, 4), scale, rng=rng)
+    rate = 2 * np.trace(product(weights).T @ (sigma - product(weights)))
+    for w, v in zip(weights, velocities(weights, sigma), strict=True):
+        # the step leaves a rounding error of the size of the weights times the velocity
+        error = 1e-12 * (1 + np.linalg.norm(v) ** 2 + np.linalg.norm(w) ** 2)
+        assert 2 * np.sum(w * v) == pytest.approx(rate, rel=1e-9, abs=error)
+    assert rate <= (sigma**2).sum() / 2
+
+
 def test_one_correlation_one_trajectory():
     """Two data sets, trained on as samples: the gradients agree at every point of weight space."""
     rng = np.random.default_rng(21)
@@ -272,7 +302,7 @@ def size_correlation(entries):
 
 
 LEVEL = 0.01
-PAIRS = 35 * 34 / 2  # of 5 x 3 + 5 x 4 entries
+PAIRS = 35 * 36 / 2  # of 5 x 3 + 5 x 4 entries, each with itself as well
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
