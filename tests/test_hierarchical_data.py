@@ -5,6 +5,7 @@ import pytest
 import readme_figure
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.special import digamma
 from scipy.stats import entropy
 
 from dlnlib.entropy import spectral_entropy
@@ -171,6 +172,27 @@ def test_weaker_mode_raises_the_entropy(energies, fraction):
     before, after = (spectral_entropy(np.sqrt(e)) for e in (energies, [*energies, weaker]))
     share = weaker / (sum(energies) + weaker)
     assert after - before >= share * np.log1p(1 / len(energies)) - 1e-12
+    # It rises all the way up to sum(energies) exp(-H), never below the mean, and then falls.
+    threshold = sum(energies) * np.exp(-before)
+    assert threshold >= np.mean(energies) * (1 - 1e-12)
+    path = threshold * np.array([0.01, 0.3, 0.7, 1.0, 1.4, 3.0, 30.0])
+    h = [float(spectral_entropy(np.sqrt([*energies, e]))) for e in path]
+    assert np.diff(h[:4]).min() > 0 > np.diff(h[3:]).max()
+
+
+@pytest.mark.parametrize("modes", [2, 8, 60])
+def test_random_entropy(modes):
+    """H(0) of small Gaussian weights, wide hidden layer; and its limit for many modes."""
+    rng, hidden, draws = np.random.default_rng(modes), 100, 2000
+    expected = digamma(modes / 2 + 1) - digamma(1.5)
+    strengths = [
+        np.einsum("kh,hk->k", rng.normal(size=(modes, hidden)), rng.normal(size=(hidden, modes)))
+        for _ in range(draws)
+    ]
+    h = spectral_entropy(strengths)
+    assert h.mean() == pytest.approx(expected, abs=4 * h.std() / np.sqrt(draws) + 0.01)
+    many = digamma(5e7 + 1) - digamma(1.5)
+    assert np.log(1e8) - many == pytest.approx(2 - np.euler_gamma - np.log(2), abs=1e-6)
 
 
 def test_reachable_span():
