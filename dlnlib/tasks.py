@@ -11,7 +11,7 @@ Nadakuditi, J. Multivariate Anal. 111, 120 (2012).
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -248,9 +248,7 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     ValueError
         If ``n_train`` or ``label_noise`` is out of its range.
     """
-    from sklearn.datasets import load_digits  # here: its import takes longer than all the rest
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _digits()
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")
     if n_train >= len(images):
         raise ValueError(f"n_train must be below {len(images)}: got {n_train}; hold some out")
@@ -261,3 +259,10 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     labels[:replaced] = rng.integers(10, size=replaced)
     y = np.eye(10)[labels]
     return linear_task(images[:n_train], y[:n_train], images[n_train:], y[n_train:])
+
+
+@cache
+def _digits() -> tuple[Float[np.ndarray, "1797 64"], np.ndarray]:
+    from sklearn.datasets import load_digits  # here: its import takes longer than all the rest
+
+    return load_digits(return_X_y=True)

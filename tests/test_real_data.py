@@ -113,6 +113,28 @@ def test_curved_mode(rng):
     assert np.allclose(measured, 2 * 0.02 * (modes.s - curvature * 0.02), rtol=1e-3)
 
 
+def test_correlated_inputs_raise_the_plateau(rng):
+    """The last value of a_k is s_k v_k^T Sigma_xx^-1 v_k, never below s_k / lambda_k."""
+    sigma, factor = rng.standard_normal((3, 4)), rng.standard_normal((4, 8))
+    sigma_xx, modes = factor @ factor.T / 8, svd_modes(sigma)
+    start = [0.1 * rng.standard_normal(shape) for shape in ((5, 4), (3, 5))]
+    end = gradient_flow([400.0], start, sigma, sigma_xx=sigma_xx).mode_strength(modes)[0]
+    lam = np.sum(modes.v * (sigma_xx @ modes.v), axis=0)
+    inverse = np.sum(modes.v * np.linalg.solve(sigma_xx, modes.v), axis=0)
+    assert np.allclose(end, modes.s * inverse, rtol=1e-5)
+    assert (end > 1.01 * modes.s / lam).all()
+
+
+@pytest.mark.parametrize(("samples", "inputs"), [(150, 55), (1000, 60), (90, 70)])
+def test_random_labels_reach_the_edge_of_two_random_spaces(rng, samples, inputs):
+    rest = samples - 1
+    edge = (np.sqrt(inputs * (rest - 9)) + np.sqrt(9 * (rest - inputs))) / rest
+    x, _ = whiten(rng.standard_normal((samples, inputs)))
+    labels = np.eye(10)[np.arange(samples) % 10]
+    top = [linear_task(x, rng.permutation(labels)).modes.s[0] for _ in range(20)]
+    assert np.mean(top) * np.sqrt(10) == pytest.approx(edge, rel=0.08)
+
+
 def test_digits_have_nine_modes_in_a_narrow_band():
     for n_train in (150, 1000):
         modes = digits_task(n_train=n_train, rng=np.random.default_rng(0)).modes
