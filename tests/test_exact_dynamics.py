@@ -33,7 +33,32 @@ def growing(weights, modes):
 
 
 def effective(weights, modes):
-    return np.diag(np.linalg.qr(growing(weights, modes))[1]) ** 2 / 2
+    left, triangle = np.zeros(modes.s.size), np.linalg.qr(growing(weights, modes))[1]
+    left[: len(triangle)] = np.diag(triangle)
+    return left**2 / 2
+
+
+def logistic(t, s, starts):
+    """Logistic modes; a start of zero stays there."""
+    a = np.zeros((t.size, s.size))
+    a[:, starts > 0] = mode_strength(t, s[starts > 0], starts[starts > 0])
+    return a
+
+
+def task(s, n_in, n_out, rng):
+    u, v = (np.linalg.qr(rng.standard_normal((n, len(s))))[0] for n in (n_out, n_in))
+    return Modes(u, np.array(s), v)
+
+
+def powers(weights, modes, scales):
+    """Power of the scale with which the error of every mode falls, and its size at the end."""
+    gap = []
+    for scale in scales:
+        start = [scale * w for w in weights]
+        t = np.linspace(0, (1.5 * math.log(1 / scale) + 8) / modes.s[-1], 4000)
+        a = exact_flow(t, start, modes.matrix()).mode_strength(modes)
+        gap.append(np.abs(a - logistic(t, modes.s, effective(start, modes))).max(axis=0))
+    return np.log(gap[0] / gap[1]) / np.log(scales[0] / scales[1]), gap[1]
 
 
 def stacked(weights):
@@ -92,6 +117,70 @@ def test_effective_start(modes):
     np.testing.assert_allclose(plain[:, :, 0], gap[:, :, 0])
 
 
+SPECTRA = [
+    ([3.0, 2.8, 1.0], [2 / 15, 2 / 15, 9 / 7], (1e-12, 1e-16)),
+    ([2.0, 1.5, 1.2, 0.4], [0.5, 0.4, 0.4, 4 / 3], (1e-4, 1e-6)),
+    ([4.0, 3.0, 1.2, 0.8], [0.5, 0.5, 2 / 3, 2 / 3], (1e-5, 1e-7)),
+]
+
+
+@pytest.mark.parametrize(("s", "exponents", "scales"), SPECTRA)
+@pytest.mark.parametrize("extra", [-1, 0, 3, 14])
+def test_effective_start_at_any_hidden_width(s, exponents, scales, extra):
+    """Fewer hidden units than modes, as many, or more: the bound holds, the last mode may miss."""
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        modes = task(s, 8, 6, rng)
+        weights = balanced_weights((8, len(s) + extra, 6), 1.0, rng=rng)
+        power, gap = powers(weights, modes, scales)
+        exact = gap < 1e-12  # rounding, not the theorem, sets the power there
+        assert (power > np.array(exponents) - 0.08)[~exact].all()
+        assert (effective(weights, modes)[-1] == 0) == (extra < 0)
+        found.append(np.where(exact, exponents, power))
+    np.testing.assert_allclose(np.median(found, axis=0), exponents, atol=0.15)
+
+
+def test_effective_start_beside_a_tie(rng):
+    """Modes that tie are left out, their neighbour is not."""
+    modes = task([3.0, 2.0, 2.0, 1.0], 8, 6, rng)
+    weights = balanced_weights((8, 5, 6), 1.0, rng=rng)
+    power, _ = powers(weights, modes, (1e-6, 1e-8))
+    np.testing.assert_allclose(power, [2 / 3, 0, 0, 1], atol=0.03)
+
+
+def test_effective_start_of_a_single_mode(rng):
+    """Power two with a logarithm, from the rows that neither grow nor decay."""
+    modes = task([3.0], 8, 6, rng)
+    power, _ = powers(balanced_weights((8, 3, 6), 1.0, rng=rng), modes, (1e-4, 1e-5))
+    assert 1.8 < power[0] < 2
+
+
+def test_moving_start(rng, modes):
+    """With the start that moves the logistic is exact, up to the decaying part of the weights."""
+    weights = balanced_weights((8, 2, 5), 0.3, rng=rng)
+    c = growing(weights, modes)
+    d = (weights[0] @ modes.v - weights[1].T @ modes.u) / np.sqrt(2)
+    null_in = weights[0] - weights[0] @ modes.v @ modes.v.T
+    null_out = weights[1].T - weights[1].T @ modes.u @ modes.u.T
+    for t in (0.3, 1.0, 2.5):
+        big, small = np.expm1(2 * modes.s * t), -np.expm1(-2 * modes.s * t)
+        rest = (d * small / (2 * modes.s)) @ d.T + t * (null_in @ null_in.T + null_out @ null_out.T)
+        metric = np.eye(2) + rest
+        bracket = np.linalg.inv(metric + (c * big / (2 * modes.s)) @ c.T)
+        a = exact_flow([t], weights, modes.matrix()).mode_strength(modes)[0]
+        for k, s in enumerate(modes.s):
+            others = np.delete(c, k, axis=1)
+            penalty = np.diag(np.delete(2 * modes.s / big, k))
+            solve = np.linalg.inv(metric)
+            b = np.linalg.solve(others.T @ solve @ others + penalty, others.T @ solve @ c[:, k])
+            residual = c[:, k] - others @ b
+            moving = (residual @ solve @ residual + b @ penalty @ b) / 2
+            decayed = math.exp(-2 * s * t) * d[:, k] @ bracket @ d[:, k] / 2
+            expected = mode_strength(t, s, moving)[0, 0] - decayed
+            assert a[k] == pytest.approx(expected, abs=1e-12)
+
+
 def test_effective_start_of_unbalanced_gaussian_weights(rng, modes):
     gap = []
     for _ in range(10):
@@ -101,19 +190,6 @@ def test_effective_start_of_unbalanced_gaussian_weights(rng, modes):
         theory = mode_strength(t, modes.s, effective(weights, modes))
         gap.append(np.abs(a - theory).max(axis=0))
     assert (np.median(gap, axis=0) < [2e-3, 2e-3, 2e-4]).all()
-
-
-def test_growing_block(rng, modes):
-    """With growing parts alone the flow is 1/2 E (G^-1 + D)^-1 E in the basis of the modes."""
-    c = 0.1 * rng.standard_normal((6, 3))
-    weights = [c @ modes.v.T / np.sqrt(2), modes.u @ c.T / np.sqrt(2)]
-    t = np.array([0.0, 0.7, 1.5, 3.0])
-    maps = exact_flow(t, weights, modes.matrix()).product
-    for x, w in zip(t, maps, strict=True):
-        grow = np.diag(np.exp(modes.s * x))
-        d = np.diag(np.expm1(2 * modes.s * x) / (2 * modes.s))
-        block = grow @ np.linalg.inv(np.linalg.inv(c.T @ c) + d) @ grow / 2
-        np.testing.assert_allclose(modes.u.T @ w @ modes.v, block, atol=1e-10)
 
 
 def test_effective_starts_of_gaussian_weights_are_chi_square(rng, modes):
@@ -156,7 +232,14 @@ def test_ratio_of_learning_times_has_the_same_limit_at_every_depth():
         assert slow / fast == pytest.approx(3, rel=close)
 
 
-CASES = [((4, 4, 4), 0.0), ((7, 3, 5), 0.0), ((3, 6, 4), 0.0), ((4, 4, 6), 0.7), ((6, 3, 4), -0.4)]
+CASES = [
+    ((4, 4, 4), 0.0),
+    ((5, 5, 5), 0.0),
+    ((7, 3, 5), 0.0),
+    ((3, 6, 4), 0.0),
+    ((4, 4, 6), 0.7),
+    ((6, 3, 4), -0.4),
+]
 
 
 @pytest.mark.parametrize(("widths", "lam"), CASES)
@@ -179,6 +262,8 @@ def test_riccati(rng, widths, lam):
 def test_riccati_solution(rng, widths, lam):
     """The formula as printed, with its integral by a block exponential, at short times."""
     sigma = rng.standard_normal(widths[::-2])
+    if widths == (5, 5, 5):  # F is singular where sigma is, even when square
+        sigma[4] = sigma[:4].sum(axis=0)
     weights = balanced_weights(widths, 0.3, rng=rng, balance=lam)
     if widths == (4, 4, 4):
         sigma[0] *= np.sign(np.linalg.det(sigma) * np.linalg.det(weights[1] @ weights[0]))
@@ -219,17 +304,19 @@ def test_literal_formula_loses_its_digits(rng):
     np.testing.assert_allclose(exact_flow(times, weights, sigma).product, truth, atol=1e-13)
 
 
-def test_determinant_keeps_its_sign(rng):
+@pytest.mark.parametrize("hidden", [3, 5])
+def test_determinant_keeps_its_sign(rng, hidden):
     """Along a balanced square flow the determinant of the map never vanishes."""
     for seed in range(6):
-        weights = balanced_weights((3, 3, 3), 0.4, rng=np.random.default_rng(seed))
+        weights = balanced_weights((3, hidden, 3), 0.4, rng=np.random.default_rng(seed))
         maps = gradient_flow(np.linspace(0, 12, 60), weights, rng.standard_normal((3, 3))).product
         signs = np.sign(np.linalg.det(maps))
         assert (signs == signs[0]).all()
 
 
-def test_a_wrong_determinant_is_a_missing_growing_part(rng):
-    weights = balanced_weights((4, 4, 4), 0.2, rng=rng)
+@pytest.mark.parametrize("hidden", [4, 7])
+def test_a_wrong_determinant_is_a_missing_growing_part(rng, hidden):
+    weights = balanced_weights((4, hidden, 4), 0.2, rng=rng)
     sigma = rng.standard_normal((4, 4))
     sigma[0] *= -np.sign(np.linalg.det(sigma) * np.linalg.det(weights[1] @ weights[0]))
     assert np.abs(balance(weights)).max() < 1e-15
