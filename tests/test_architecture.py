@@ -106,7 +106,6 @@ def below(module: str) -> set[str]:
     return {module}.union(*(below(name) for name in package_imports(module)))
 
 
-@pytest.mark.skipif("symbolic" not in MODULES, reason="no symbolic module yet")
 def test_symbolic_knows_nothing_of_the_numerical_modules():
     # Else a test that compares both would compare a formula with itself.
     for module in below("symbolic"):
