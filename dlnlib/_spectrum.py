@@ -5,6 +5,7 @@ energy r of all others in units of its own, so that its logarithm is -log1p(r) a
 the mean growth rate is a sum over the others.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,10 +19,8 @@ from dlnlib._checks import as_scalar
 
 __all__ = ["Spectrum", "as_mask", "as_rates", "as_strengths", "spectrum"]
 
-_BLOCK = 16_384  # entries per block: three buffers of this size stay in the second-level cache
+_BLOCK = 65_536  # entries per block: small enough for the caches, large enough for few calls
 _SAFE = (1e-6, 1e200)  # energies of the strongest mode at which shares of 1e-300 are normal numbers
-
-Place = tuple[np.ndarray, np.ndarray]  # (row, column) of the strongest mode of each row
 
 
 class Spectrum(NamedTuple):
@@ -96,52 +95,63 @@ def _fill(
     out: Spectrum,
 ) -> None:
     """Fill the given rows of ``out``; the buffers are those of one thread."""
-    buffers = np.empty((3, min(len(a), max(1, _BLOCK // a.shape[1])), a.shape[1]))
-    for rows in blocks:
-        p, log_p, flux = buffers[:, : len(a[rows])]
-        with np.errstate(all="ignore"):
-            strongest, others = _shares(a[rows], power, p)
-            out.entropy[rows] = _entropy(p, strongest, others, log_p)
+    height = min(len(a), max(1, _BLOCK // a.shape[1]))
+    buffers = np.empty((2 if out.by_mode is not None or g is None else 3, height, a.shape[1]))
+    with np.errstate(all="ignore"):  # also gives the buffer size of NumPy back at the end
+        np.setbufsize(16)  # no buffers: NumPy would copy a column into them to broadcast it
+        for rows in blocks:
+            p, log_p = buffers[:2, : len(a[rows])]
+            lead = _shares(a[rows], power, p)
+            out.entropy[rows] = _entropy(p, lead, log_p)
             if g is None:
                 continue
-            _flux(g[rows], strongest, others, p, flux)
+            flux = buffers[2, : len(p)] if out.by_mode is None else out.by_mode[rows]
+            _flux(g[rows], p, lead, flux)
             out.rate[rows] = -power * np.vecdot(flux, log_p)
-        if out.by_mode is not None:
-            if centred:
-                log_p += out.entropy[rows, None]
-            np.multiply(flux, log_p, out=out.by_mode[rows])
-            out.by_mode[rows] *= -power
+            if out.by_mode is not None:
+                if centred:
+                    log_p += out.entropy[rows, None]
+                flux *= log_p
+                flux *= -power
 
 
-def _shares(a: np.ndarray, power: float, p: np.ndarray) -> tuple[Place, Float[np.ndarray, "T"]]:
-    """Fill ``p`` with the shares; return the strongest mode and r, the others' energy over its."""
-    strongest = _energies(a, power, p)
-    largest = p[strongest]
-    p[strongest] = 0
-    others = p.sum(axis=1)
-    p *= (1 / (largest + others))[:, None]
-    others /= largest
-    p[strongest] = 1 / (1 + others)
-    return strongest, others
+class _Lead(NamedTuple):
+    """The strongest mode of each row: where it is, its share, and that of all others."""
+
+    place: tuple[np.ndarray, np.ndarray]
+    share: Float[np.ndarray, "T"]
+    others: Float[np.ndarray, "T"]
 
 
-def _energies(a: np.ndarray, power: float, out: np.ndarray) -> Place:
+def _shares(a: np.ndarray, power: float, p: np.ndarray) -> _Lead:
+    """Fill ``p`` with the shares, but with 0 for the strongest mode, which is returned."""
+    place = _energies(a, power, p)
+    top = p[place]
+    p[place] = 0
+    others = p @ np.ones(a.shape[1])
+    unit = 1 / (top + others)
+    p *= unit[:, None]
+    return _Lead(place, top * unit, others * unit)
+
+
+def _energies(a: np.ndarray, power: float, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fill ``out`` with |a|^power, in units of the largest where it would leave the safe range."""
     _raise(a, power, out)
-    strongest = np.arange(len(a)), out.argmax(axis=1)
-    top = out[strongest]
-    if (top > _SAFE[0]).all() and (top < _SAFE[1]).all():
-        return strongest
+    row = np.arange(len(a))
+    place = row, out.argmax(axis=1)
+    top = out[place]
+    if _SAFE[0] < top.min() <= top.max() < _SAFE[1]:
+        return place
     np.abs(a, out=out)
-    strongest = strongest[0], out.argmax(axis=1)
-    top = out[strongest]
+    place = row, out.argmax(axis=1)
+    top = out[place]
     if not np.isfinite(top).all():
         raise ValueError("a contains NaN or infinity: the flow that made it has diverged")
     if (top == 0).any():
         raise ValueError("all modes are zero: no energy to share; start the flow from a0 > 0")
     out /= top[:, None]
     _raise(out, power, out)
-    return strongest
+    return place
 
 
 def _raise(a: np.ndarray, power: float, out: np.ndarray) -> None:
@@ -153,29 +163,24 @@ def _raise(a: np.ndarray, power: float, out: np.ndarray) -> None:
         np.power(out, power, out=out)
 
 
-def _entropy(
-    p: np.ndarray, strongest: Place, others: np.ndarray, log_p: np.ndarray
-) -> Float[np.ndarray, "T"]:
+def _entropy(p: np.ndarray, lead: _Lead, log_p: np.ndarray) -> Float[np.ndarray, "T"]:
     """Fill ``log_p``, with 0 for a share of 0, and return -sum p log p."""
     np.log(p, out=log_p)
-    log_p[strongest] = -np.log1p(others)
+    log_lead = -np.log1p(lead.others / lead.share)
+    log_p[lead.place] = log_lead
     mean = np.vecdot(p, log_p)
-    if np.isnan(mean).any():  # 0 log 0
-        log_p[p == 0] = 0
+    if math.isnan(mean.sum()):  # 0 log 0
+        np.copyto(log_p, 0, where=np.isneginf(log_p))
         mean = np.vecdot(p, log_p)
-    return np.abs(mean)  # no term is positive; this also spares the reader a minus zero
+    return 0 - (mean + lead.share * log_lead)  # 0 - x is never a minus zero
 
 
-def _flux(
-    g: np.ndarray, strongest: Place, others: np.ndarray, p: np.ndarray, flux: np.ndarray
-) -> None:
+def _flux(g: np.ndarray, p: np.ndarray, lead: _Lead, flux: np.ndarray) -> None:
     """Fill ``flux`` with p_k (g_k - sum_j p_j g_j)."""
-    lead = g[strongest]
-    p[strongest] = 0
-    ahead = np.vecdot(p, g) - lead * (others / (1 + others))  # the mean rate less that of the lead
-    p[strongest] = 1 / (1 + others)
-    if not np.isfinite(ahead).all():
+    g_lead = g[lead.place]
+    ahead = np.vecdot(p, g) - g_lead * lead.others  # the mean rate, less that of the lead
+    if not math.isfinite(ahead.sum()):
         raise ValueError("g contains NaN or infinity: it is finite wherever the flow exists")
-    np.subtract(g, (lead + ahead)[:, None], out=flux)
-    flux[strongest] = -ahead
+    np.subtract(g, (g_lead + ahead)[:, None], out=flux)
     flux *= p
+    flux[lead.place] = -ahead * lead.share
