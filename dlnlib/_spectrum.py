@@ -100,19 +100,20 @@ def _fill(
     with np.errstate(all="ignore"):  # also gives the buffer size of NumPy back at the end
         np.setbufsize(16)  # no buffers: NumPy would copy a column into them to broadcast it
         for rows in blocks:
-            p, log_p = buffers[:2, : len(a[rows])]
+            p, p_log_p = buffers[:2, : len(a[rows])]
             lead = _shares(a[rows], power, p)
-            out.entropy[rows] = _entropy(p, lead, log_p)
+            out.entropy[rows] = _entropy(p, lead, p_log_p)
             if g is None:
                 continue
-            flux = buffers[2, : len(p)] if out.by_mode is None else out.by_mode[rows]
-            _flux(g[rows], p, lead, flux)
-            out.rate[rows] = -power * np.vecdot(flux, log_p)
-            if out.by_mode is not None:
-                if centred:
-                    log_p += out.entropy[rows, None]
-                flux *= log_p
-                flux *= -power
+            part = buffers[2, : len(p)] if out.by_mode is None else out.by_mode[rows]
+            _ahead(g[rows], p, lead, part)
+            if centred:
+                p[lead.place] = lead.share
+                p *= out.entropy[rows, None]
+                p_log_p += p
+            part *= p_log_p
+            part *= -power
+            out.rate[rows] = part @ np.ones(a.shape[1])
 
 
 class _Lead(NamedTuple):
@@ -163,24 +164,25 @@ def _raise(a: np.ndarray, power: float, out: np.ndarray) -> None:
         np.power(out, power, out=out)
 
 
-def _entropy(p: np.ndarray, lead: _Lead, log_p: np.ndarray) -> Float[np.ndarray, "T"]:
-    """Fill ``log_p``, with 0 for a share of 0, and return -sum p log p."""
-    np.log(p, out=log_p)
-    log_lead = -np.log1p(lead.others / lead.share)
-    log_p[lead.place] = log_lead
-    mean = np.vecdot(p, log_p)
-    if math.isnan(mean.sum()):  # 0 log 0
-        np.copyto(log_p, 0, where=np.isneginf(log_p))
-        mean = np.vecdot(p, log_p)
-    return 0 - (mean + lead.share * log_lead)  # 0 - x is never a minus zero
+def _entropy(p: np.ndarray, lead: _Lead, p_log_p: np.ndarray) -> Float[np.ndarray, "T"]:
+    """Fill ``p_log_p``, which is 0 for a share of 0, and return minus its sum."""
+    np.log(p, out=p_log_p)
+    p_log_p *= p
+    of_lead = -lead.share * np.log1p(lead.others / lead.share)
+    p_log_p[lead.place] = of_lead
+    total = p_log_p @ np.ones(p.shape[1])
+    if math.isnan(total.sum()):  # 0 log 0
+        np.copyto(p_log_p, 0, where=p == 0)
+        p_log_p[lead.place] = of_lead
+        total = p_log_p @ np.ones(p.shape[1])
+    return 0 - total  # never a minus zero
 
 
-def _flux(g: np.ndarray, p: np.ndarray, lead: _Lead, flux: np.ndarray) -> None:
-    """Fill ``flux`` with p_k (g_k - sum_j p_j g_j)."""
+def _ahead(g: np.ndarray, p: np.ndarray, lead: _Lead, out: np.ndarray) -> None:
+    """Fill ``out`` with g_k - sum_j p_j g_j."""
     g_lead = g[lead.place]
-    ahead = np.vecdot(p, g) - g_lead * lead.others  # the mean rate, less that of the lead
-    if not math.isfinite(ahead.sum()):
+    behind = np.vecdot(p, g) - g_lead * lead.others  # the mean rate, less that of the lead
+    if not math.isfinite(behind.sum()):
         raise ValueError("g contains NaN or infinity: it is finite wherever the flow exists")
-    np.subtract(g, (g_lead + ahead)[:, None], out=flux)
-    flux *= p
-    flux[lead.place] = -ahead * lead.share
+    np.subtract(g, (g_lead + behind)[:, None], out=out)
+    out[lead.place] = -behind
