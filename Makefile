@@ -20,7 +20,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test bless check serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless check serve lab notebooks bench lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -60,6 +60,9 @@ test: $(READY)  ## lint, unit tests, derivations, executed references
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest
+
+browser: $(READY)  ## the tests of the pages in Chromium (CHROMIUM=... names another browser)
+	@$(BIN)/python -m pytest -m browser tests/site
 
 bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
 	@$(BIN)/python tools/references.py $(CHAPTER)

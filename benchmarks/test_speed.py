@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from dlnlib.entropy import entropy_dynamics
 from dlnlib.flow import exact_flow, gradient_descent
-from dlnlib.modes import mode_strength
+from dlnlib.modes import growth_rate, mode_strength
 from dlnlib.tasks import hierarchical_tree
 from dlnlib.weights import balanced_weights, gaussian_weights
 
@@ -38,6 +39,45 @@ def test_mode_strength_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.2 * strength.nbytes
+
+
+def plain_dynamics(a, g):
+    """Entropy, its rate and the parts of the modes as they are written."""
+    p = a**2 / (a**2).sum(axis=1, keepdims=True)
+    log_p = np.log(p)
+    parts = -2 * p * (g - (p * g).sum(axis=1, keepdims=True)) * log_p
+    return -(p * log_p).sum(axis=1), parts.sum(axis=1), parts
+
+
+@pytest.mark.parametrize("route", ["mode strengths", "dlnlib", "numpy"])
+def test_entropy_dynamics(benchmark, route):
+    """Entropy, rate and parts of 1,000 modes at 10,000 times, beside the mode strengths."""
+    benchmark.group = "entropy, rate and parts"
+    t = MODES["even"]
+    a = mode_strength(t, S, 1e-3)
+    g = growth_rate(a, S)
+    routes = {
+        "mode strengths": lambda: mode_strength(t, S, 1e-3),
+        "dlnlib": lambda: entropy_dynamics(a, g),
+        "numpy": lambda: plain_dynamics(a, g),
+    }
+    result = benchmark.pedantic(routes[route], rounds=20, warmup_rounds=3)
+    if route == "dlnlib":
+        for ours, plain in zip(vars(result).values(), plain_dynamics(a, g), strict=True):
+            np.testing.assert_allclose(ours, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_entropy_dynamics_memory():
+    """Peak memory of the call, in units of its output: the parts of the modes."""
+    import tracemalloc
+
+    a = mode_strength(MODES["even"], S, 1e-3)
+    g = growth_rate(a, S)
+    tracemalloc.start()
+    result = entropy_dynamics(a, g)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * result.by_mode.nbytes
 
 
 def flow_task(n=64):

@@ -9,12 +9,15 @@ import re
 from dataclasses import dataclass
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 __all__ = ["Derivation", "DerivationError", "Step"]
 
 # the symbols every derivation shares
 t, tau, s, a, a0 = sp.symbols("t tau s a a_0", positive=True)
+# the index of a rule stands for any index; that of a sum is bound; a(k, t) is typeset a_k
+k, j = sp.symbols("k j", integer=True, positive=True)
 Rule = tuple[sp.Expr, sp.Expr]
 
 
@@ -35,6 +38,7 @@ class Step:
         Without it the step continues the line before.
     given : tuple of (old, new), optional
         Hypotheses that enter here and stay: each `old` may be replaced by `new`, in this order.
+        A rule about the index k holds at every index.
     """
 
     text: str
@@ -97,18 +101,56 @@ class Derivation:
 
 def _agree(left: sp.Expr, right: sp.Expr, rules: tuple[Rule, ...], vanishing: Rule | None) -> bool:
     """Whether ``left - right`` is zero once the rules are applied in turn."""
-    gap = sp.expand((left - right).doit(integrals=False))
-    for rule in rules:
-        gap = sp.expand(gap.subs(*rule).doit(integrals=False))
+    gap = _expanded(left - right)
+    for old, new in rules:
+        gap = _expanded(_applied(gap, old, new))
     if vanishing is not None:
         gap = sp.rem(sp.expand(sp.numer(sp.together(gap))), *vanishing)
     if gap == 0 or sp.expand(sp.numer(sp.together(gap)).rewrite(sp.exp)) == 0:
         return True
-    return sp.simplify(gap) == 0
+    return not gap.has(sp.Sum) and sp.simplify(gap) == 0
+
+
+def _applied(expr: sp.Expr, old: sp.Expr, new: sp.Expr) -> sp.Expr:
+    if k not in old.free_symbols:
+        return expr.subs(old, new)
+    index = sp.Wild("index")
+    return expr.replace(old.xreplace({k: index}), new.xreplace({k: index}))
+
+
+def _expanded(expr: sp.Expr) -> sp.Expr:
+    """Derivatives carried out, products expanded, sums in the one form that `_sorted` gives them.
+
+    A sum of a given number of terms is written out; the others are left alone by `doit`, which
+    would look long for a closed form that a sum of unknown functions does not have.
+    """
+    if all(total.limits[0][2].is_number for total in expr.atoms(sp.Sum)):
+        return sp.expand(expr.doit(integrals=False))
+    expr = expr.replace(sp.Derivative, lambda inner, *by: inner.diff(*by))
+    return sp.expand(expr).replace(sp.Sum, _sorted)
+
+
+def _sorted(body: sp.Expr, limits: sp.Tuple) -> sp.Expr:
+    """A sum as a sum of sums over k, each of one product without constant factors."""
+    index, first, last = limits
+    total = sp.Integer(0)
+    for term in sp.Add.make_args(sp.expand(body)):
+        constant, rest = term.as_independent(index, as_Add=False)
+        many = rest == 1
+        total += constant * (
+            last - first + 1 if many else sp.Sum(rest.xreplace({index: k}), (k, first, last))
+        )
+    return total
 
 
 class _Printer(LatexPrinter):
-    """Writes s - a, not -a + s, and every derivative with a straight d."""
+    """Writes s - a, not -a + s, a_k for a(k, t), and every derivative with a straight d."""
+
+    def _print_Function(self, expr, exp=None):
+        if not isinstance(expr, AppliedUndef) or not expr.args[0].is_integer:
+            return super()._print_Function(expr, exp)
+        name = f"{self._deal_with_super_sub(expr.func.__name__)}_{{{self._print(expr.args[0])}}}"
+        return name if exp is None else f"{name}^{{{exp}}}"
 
     def _as_ordered_terms(self, expr, order=None):
         terms = super()._as_ordered_terms(expr, order)

@@ -11,21 +11,20 @@ time is rescaled by L, so that the equation is ``tau da/dt = a^2 (s - a)``.
 """
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import exprel
 
+from dlnlib._blocks import in_blocks
 from dlnlib._checks import as_depth, as_nonnegative, as_positive, as_scalar, as_times, as_vector
 from dlnlib._clock import decay_clock, decay_strength, rise_clock, rise_strength
 
 __all__ = ["growth_rate", "learning_time", "mode_strength"]
 
 _BLOCK = 128  # rows of time per block: a block of 1,000 modes stays in the second-level cache
-_THREADED = 1_000_000  # entries from which a second thread pays for itself
 
 _START_HINT = "a=0 is a fixed point of the flow, so start from a small positive strength"
 _SIGN_HINT = "singular values are non-negative: move the sign into a singular vector"
@@ -124,9 +123,11 @@ def growth_rate(
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
         raise ValueError(f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}")
     s = s[0] if s.size == 1 else s
-    if depth == math.inf:
-        return np.asarray(a * (s - a) / tau)
-    return np.asarray(depth * a ** (1 - 2 / depth) * (s - a) / tau)
+    rate = np.array(s - a)
+    rate *= (1 if depth == math.inf else depth) / tau
+    if depth != 2:
+        rate *= a if depth == math.inf else a ** (1 - 2 / depth)
+    return rate
 
 
 def learning_time(
@@ -205,24 +206,19 @@ def _logistic(
     even = np.abs(t - (t[0] + step * np.arange(t.size))) <= 4 * np.finfo(float).eps * t
     within = np.exp(step * np.arange(_BLOCK)[:, None] * rate) if even.all() else None
 
-    def fill(start: int) -> None:
-        rows = out[start : start + _BLOCK]
-        if within is None:
-            np.multiply(t[start : start + _BLOCK, None], rate, out=rows)
-            np.exp(rows, out=rows)
-            rows *= odds
-        else:
-            np.multiply(within[: len(rows)], odds * np.exp(rate * t[start]), out=rows)
-        rows += 1
-        np.divide(s, rows, out=rows)
+    def fill(blocks: Iterator[slice]) -> None:
+        for block in blocks:
+            rows = out[block]
+            if within is None:
+                np.multiply(t[block, None], rate, out=rows)
+                np.exp(rows, out=rows)
+                rows *= odds
+            else:
+                np.multiply(within[: len(rows)], odds * np.exp(rate * t[block.start]), out=rows)
+            rows += 1
+            np.divide(s, rows, out=rows)
 
-    starts = range(0, t.size, _BLOCK)
-    if out.size < _THREADED:
-        for start in starts:
-            fill(start)
-        return
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(fill, starts))
+    in_blocks(fill, *out.shape, _BLOCK)
 
 
 def _exprel_logistic(

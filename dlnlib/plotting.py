@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_matrix, as_times, as_vector
+from dlnlib.phases import Phases
 
 __all__ = [
     "COLOURS",
@@ -24,6 +25,7 @@ __all__ = [
     "plot_entropy",
     "plot_matrix",
     "plot_modes",
+    "plot_phases",
     "use_book_style",
 ]
 
@@ -39,6 +41,12 @@ COLOURS = {
 }
 _GROUPS = [COLOURS[name] for name in ("signal", "noise", "entropy", "test", "train", "reference")]
 _MARKERS = "osD^vP"  # groups differ in shape too, for a print in grey
+# Phases differ in hatching too: it falls where the entropy falls and rises where it rises.
+_PHASES = {
+    "concentration": {"facecolor": "#DCE9F2", "hatch": "\\\\"},
+    "plateau": {"facecolor": "#EDEDED", "hatch": None},
+    "redistribution": {"facecolor": "#F7E7D0", "hatch": "//"},
+}
 _BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # hides no curve
 _TIME = r"time $t$ (units of $\tau$)"
 
@@ -155,6 +163,37 @@ def plot_entropy(
         )
     ax.set(xlabel=_TIME, ylabel="spectral entropy $H$ (nats)")
     ax.set_ylim(0, 1.12 * ax.dataLim.y1 or 1)
+    return ax
+
+
+def plot_phases(result: Phases, *, ax: Axes | None = None) -> Axes:
+    """Spectral entropy over time on a ground that shows its phases, with its least value at t*.
+
+    Parameters
+    ----------
+    result : Phases
+        From `dlnlib.phases.entropy_phases` or `dlnlib.phases.mode_phases`.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = plot_entropy(result.t, result.entropy, ax=ax)
+    for phase in result.phases:
+        first = phase.kind not in ax.get_legend_handles_labels()[1]
+        ax.axvspan(
+            phase.start,
+            phase.end,
+            edgecolor="white",
+            linewidth=0,
+            zorder=0,
+            label=phase.kind if first else None,
+            **_PHASES[phase.kind],
+        )
+    ax.axvline(result.t_star, color=COLOURS["reference"], linestyle=":", label="$t^*$")
+    ax.set_xlim(result.t[0], result.t[-1])
+    ax.legend(**_BESIDE)
     return ax
 
 

@@ -1,4 +1,4 @@
-"""Derivations that sympy checks line by line: modes, learning times, depth, interference.
+"""Derivations that sympy checks line by line: modes, learning times, interference, entropy.
 
 Every public function but `logistic` returns a `Derivation`, a chain of equations that is proved
 when it is built and typeset when it ends a notebook cell.
@@ -18,6 +18,8 @@ import operator
 import sympy as sp
 
 from dlnlib._derivation import Derivation, DerivationError, Step, a, a0, functions, s, t, tau
+from dlnlib._symbolic_entropy import covariance_identity, equal_start
+from dlnlib._symbolic_levels import two_level_minimum, two_level_rate, two_level_time
 from dlnlib._symbolic_weights import (
     alignment_linearisation,
     cosine_law,
@@ -31,7 +33,9 @@ __all__ = [
     "Step",
     "alignment_linearisation",
     "cosine_law",
+    "covariance_identity",
     "depth_mode_equation",
+    "equal_start",
     "implicit_time",
     "infinite_depth",
     "learning_time",
@@ -40,6 +44,9 @@ __all__ = [
     "mode_equation",
     "residual_cosine_law",
     "rotation_invariance",
+    "two_level_minimum",
+    "two_level_rate",
+    "two_level_time",
 ]
 
 x, y = sp.symbols("x y", positive=True)

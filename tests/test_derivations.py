@@ -1,6 +1,7 @@
 """Every derivation holds, says what the chapters say, and breaks when a sign or factor changes."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import sympy as sp
@@ -221,6 +222,112 @@ def test_alignment_linearisation():
     assert block * sp.Matrix([0, 1, 0, -1, 0]) == sp.Matrix([0, 1, 0, -1, 0])
 
 
+@pytest.mark.parametrize("modes", [None, 2, 3, 4, 5])
+def test_covariance_identity(modes):
+    derivation = symbolic.covariance_identity(modes)
+    assert len(derivation.steps) == 8
+    if modes in (None, 2):
+        breaks_when_altered(derivation)
+        for factor in (-1, 2):
+            breaks_with_flow(derivation, factor)
+
+
+def test_covariance_identity_in_plain_calculus():
+    # the same without rules of ours: three explicit functions of time
+    a = sp.Matrix([sp.exp(t), 1 + t**2, 2 + sp.sin(t)])
+    p = a.multiply_elementwise(a) / a.dot(a)
+    g = a.diff(t).multiply_elementwise(a.applyfunc(lambda x: 1 / x))
+    log_p = p.applyfunc(sp.log)
+    rate = sp.diff(-p.dot(log_p), t)
+    covariance = p.dot(g.multiply_elementwise(log_p)) - p.dot(g) * p.dot(log_p)
+    for moment in (0, sp.Rational(7, 10), 3):
+        assert abs((rate + 2 * covariance).subs(t, moment).evalf(30)) < 1e-25
+
+
+@pytest.mark.parametrize("modes", [None, 3])
+def test_each_rule_of_the_covariance_identity_matters(modes):
+    steps = symbolic.covariance_identity(modes).steps
+    for i, step in enumerate(steps):
+        for at, (old, new) in enumerate(step.given):
+            given = (*step.given[:at], (old, 2 * new), *step.given[at + 1 :])
+            with pytest.raises(DerivationError):
+                Derivation("", (*steps[:i], replace(step, given=given), *steps[i + 1 :]))
+
+
+@pytest.mark.parametrize("modes", [None, 2, 3, 4])
+def test_equal_start(modes):
+    derivation = symbolic.equal_start(modes)
+    if modes in (None, 2):
+        breaks_with_flow(derivation, 2)
+        breaks_when_altered(derivation)
+
+
+def test_equal_start_of_generic_strengths():
+    # an independent route: H of three functions, differentiated twice, then set equal
+    a = [sp.Function(f"a{i}", positive=True)(t) for i in range(3)]
+    total = sum(x**2 for x in a)
+    h = -sum(x**2 / total * sp.log(x**2 / total) for x in a)
+    rates, second = sp.symbols("g_0:3", real=True), sp.symbols("b_0:3", real=True)
+    start = [(sp.Derivative(x, (t, 2)), b) for x, b in zip(a, second, strict=True)]
+    start += [(sp.Derivative(x, t), g) for x, g in zip(a, rates, strict=True)]
+    start += [(x, sp.Integer(1)) for x in a]  # so that g_k is the derivative itself
+    variance = sum(g**2 for g in rates) / 3 - (sum(rates) / 3) ** 2
+    assert sp.simplify(h.subs(start) - sp.log(3)) == 0
+    assert sp.simplify(h.diff(t).subs(start)) == 0
+    assert sp.simplify(h.diff(t, 2).subs(start) + 4 * variance) == 0
+
+
+def test_two_level_rate():
+    derivation = symbolic.two_level_rate()
+    breaks_when_altered(derivation)
+    breaks_with_flow(derivation, 2)
+    # the zero of the last line beside a_s = a_n: a_s - a_n = s - n
+    signal, noise = (sp.Function(name, positive=True)(t) for name in ("a_s", "a_n"))
+    last = derivation.steps[-1].rhs
+    n = sp.Symbol("n", positive=True)
+    assert last.subs(signal, noise + s - n) == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "changes"), [(0.01, 1), (0.9, 1), (1.0, 0), (2.0, 0), (3.0, 0), (5.0, 0)]
+)
+def test_two_level_hypothesis(start, changes):
+    # from a0 < n one change of sign, upwards; from a0 >= n the entropy falls all along
+    n = sp.Symbol("n", positive=True)
+    gap = symbolic.two_level_minimum().steps[2].lhs.expr.subs({s: 3, n: 1, tau: 1, a0: start})
+    signs = [sp.sign(gap.subs(t, sp.Rational(i, 10)).evalf(60)) for i in range(100)]
+    assert signs[0] == -1
+    assert sum(before != after for before, after in pairwise(signs)) == changes
+
+
+def test_two_level_minimum():
+    derivation = symbolic.two_level_minimum()
+    breaks_when_altered(derivation)
+    breaks_with_flow(derivation, 2)
+
+
+def test_two_level_time():
+    derivation = symbolic.two_level_time()
+    breaks_when_altered(derivation)
+    n, v = sp.symbols("n v", positive=True)
+    gap = symbolic.two_level_minimum().steps[2].lhs.expr
+    noise = n / (1 + (n / a0 - 1) * sp.exp(-2 * n * t / tau))
+    exact, closed, correction = (derivation.steps[i].lhs for i in (0, 1, 4))
+    lateness = []
+    for start in (1e-2, 1e-4, 1e-6):
+        numbers = {s: 3, n: 1, tau: 2, a0: sp.Float(start, 40)}
+        early = closed.doit().subs(numbers).evalf(40)
+        found = sp.nsolve(gap.subs(numbers), t, early, prec=40)
+        left = noise.subs(numbers).subs(t, found)
+        assert abs(exact.point[0].subs(numbers).subs(v, left) - found) < 1e-30
+        first_order = correction.doit().subs(numbers) * left
+        lateness.append(found - early)
+        assert 0 < lateness[-1]
+        assert abs(first_order / lateness[-1] - 1) < left
+    # it vanishes like a0^(1 - n/s): by 100^(2/3) for a factor of 100
+    assert abs(lateness[1] / lateness[2] / 100 ** (2 / 3) - 1) < 0.01
+
+
 def test_a_step_without_left_side_is_refused():
     with pytest.raises(DerivationError, match="step 1"):
         Derivation("nothing", (Step("from nowhere", a),))
@@ -232,6 +339,8 @@ def test_a_step_without_left_side_is_refused():
         (symbolic.depth_mode_equation, 1, "at least 2"),
         (symbolic.implicit_time, 2, "at least 3"),
         (symbolic.cosine_law, 1, "modes >= 2"),
+        (symbolic.covariance_identity, 1, "modes >= 2"),
+        (symbolic.equal_start, 1, "modes >= 2"),
     ],
 )
 def test_depth_and_modes_are_checked(build, bad, message):
@@ -244,4 +353,7 @@ def test_derivations_typeset():
     assert text.startswith("$$\\begin{aligned}") and text.endswith("\\end{aligned}$$")
     assert r"\left(s - a\right)" in text
     assert r"\text{1. chain rule}" in text
+    sums = symbolic.covariance_identity().latex
+    assert r"p_{k} = \frac{a_{k}^{2}}{S(t)}" in sums
+    assert r"\frac{d}{d t} H(t) = - \sum_{k=1}^{K}" in sums
     assert repr(symbolic.mode_equation()) == "Derivation('mode equation', 4 steps checked)"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from dlnlib.phases import entropy_phases
 from dlnlib.plotting import (
     COLOURS,
     mode_colours,
@@ -15,6 +16,7 @@ from dlnlib.plotting import (
     plot_entropy,
     plot_matrix,
     plot_modes,
+    plot_phases,
     use_book_style,
 )
 
@@ -66,6 +68,22 @@ def test_entropy_draws_its_data_and_its_bound():
     assert len(plot_entropy(T, T / 3).lines) == 1
 
 
+def test_phases_lie_under_the_entropy():
+    t = np.linspace(0, 5, 501)
+    found = entropy_phases(t, np.cos(4 * t))
+    ax = plot_phases(found)
+    curve, least = ax.lines
+    np.testing.assert_array_equal(curve.get_xydata(), np.column_stack([t, np.cos(4 * t)]))
+    assert least.get_xdata()[0] == found.t_star
+    for phase, ground in zip(found.phases, ax.patches, strict=True):
+        assert (ground.get_x(), ground.get_x() + ground.get_width()) == pytest.approx(
+            (phase.start, phase.end)
+        )
+    assert ax.patches[0].get_hatch() != ax.patches[1].get_hatch()  # readable in grey
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["concentration", "redistribution", "$t^*$"]  # each kind once
+
+
 def test_matrix_is_symmetric_about_zero_and_counts_from_one():
     ax = plot_matrix([[1, -3, 0], [0, 2, 0]], label="covariance")
     (image,) = ax.images
@@ -103,6 +121,7 @@ def test_embedding_shows_all_of_every_path():
 DRAWINGS = [
     lambda ax: plot_modes(T, A, ax=ax),
     lambda ax: plot_entropy(T, T, ax=ax, n_modes=3),
+    lambda ax: plot_phases(entropy_phases(T, T), ax=ax),
     lambda ax: plot_matrix(np.eye(3), ax=ax),
     lambda ax: plot_embedding(np.zeros((2, 3, 2)), ax=ax),
 ]
@@ -120,7 +139,7 @@ def test_every_figure_uses_the_axes_given_names_them_and_has_no_title(draw):
     assert not any(ax.get_title(loc) for loc in ("left", "center", "right"))
 
 
-@pytest.mark.parametrize("draw", DRAWINGS[:2])
+@pytest.mark.parametrize("draw", DRAWINGS[:3])
 def test_time_has_a_unit(draw):
     assert r"\tau" in draw(None).get_xlabel()
 

@@ -1,0 +1,27 @@
+"""Row blocks that stay in the cache, shared among threads when the array is large."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["in_blocks"]
+
+_THREADED = 1_000_000  # entries from which a second thread pays for itself
+
+
+def in_blocks(work: Callable[[Iterator[slice]], None], rows: int, columns: int, block: int) -> None:
+    """Call ``work`` with an iterator over consecutive slices of at most ``block`` rows.
+
+    Large arrays are shared by up to four threads.  Each of them makes one call, in which it can
+    keep its own buffers, and all draw their slices from the same iterator, so that a thread that
+    is held up leaves its rows to the others.
+    """
+    slices = [slice(start, start + block) for start in range(0, rows, block)]
+    turns = iter(slices)  # the iterator of a list hands out each of its items once
+    threads = min(4, os.cpu_count() or 1, len(slices))
+    if rows * columns < _THREADED or threads == 1:
+        work(turns)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for running in [pool.submit(work, turns) for _ in range(threads)]:
+            running.result()

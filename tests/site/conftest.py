@@ -1,0 +1,70 @@
+"""A browser, and a book of one page with a live figure, for the tests of the built pages."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+from test_build import FRAME, PAGE, ROOT, build
+
+# Debian's name first; CHROMIUM names any other.
+BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+IMPORTS = """import matplotlib.pyplot as plt
+import numpy as np
+
+from dlnlib.entropy import spectral_entropy
+from dlnlib.modes import mode_strength
+from dlnlib.plotting import COLOURS, plot_entropy, use_book_style
+
+use_book_style()"""
+
+
+def browser_path() -> str:
+    """The browser to test with, or a failure that says how to get one."""
+    names = [os.environ["CHROMIUM"]] if os.environ.get("CHROMIUM") else BROWSERS
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail(
+            "no Chromium found: `apt-get install chromium` on Debian, or name one: "
+            "CHROMIUM=/path/to/it make browser",
+            pytrace=False,
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = browser_path()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def live_page(tmp_path_factory) -> Path:
+    """The page that CONTRIBUTING.md shows, built in the frame of the real book."""
+    book = tmp_path_factory.mktemp("book")
+    for name in [*FRAME, "dlnlib"]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, book / name)
+    (book / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
+    (book / "references.bib").write_text("")
+    (book / "chapters").mkdir()
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a live figure")[1]
+    cell = re.search(r"````md\n(.*?)````", section, re.DOTALL)[1]
+    (book / "chapters" / "intro.md").write_text(PAGE % (IMPORTS, cell))
+    result = build(book)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return book / "_build" / "html" / "chapters" / "intro.html"

@@ -1,0 +1,480 @@
+"""The live figure in Chromium: its numbers are those of dlnlib, and everyone can move it."""
+
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from check_site import check_site
+
+from dlnlib import entropy, modes
+from dlnlib.plotting import COLOURS
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = {"viewport": {"width": 1280, "height": 1000}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+SLIDERS = ["s1", "s2", "n", "count", "scale"]
+START = {"s1": 3, "s2": 1.5, "n": 0.7, "count": 10, "scale": -3, "log": False}
+
+
+@contextmanager
+def visitor(browser, live_page):
+    """A function that opens the page; every complaint and every foreign request is an error."""
+    contexts, problems = [], []
+
+    def open_page(**settings):
+        context = browser.new_context(**(DESKTOP | settings))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda m: problems.append(m.text) if m.type in {"error", "warning"} else None,
+        )
+        page.on(
+            "request",
+            lambda r: None if re.match("file:|data:", r.url) else problems.append(r.url),
+        )
+        page.goto(live_page.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def visit(browser, live_page):
+    with visitor(browser, live_page) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def page(visit):
+    return visit()
+
+
+@pytest.fixture(scope="module")
+def model(browser, live_page):
+    """One page for all the tests that only ask for numbers."""
+    with visitor(browser, live_page) as open_page:
+        yield open_page()
+
+
+def drawing(page) -> str:
+    return page.locator(".live-drawing").first.inner_html()
+
+
+def slider(page, name: str):
+    return page.locator(f".live-slider input[id$='-{name}']")
+
+
+def output(page, name: str) -> str:
+    return page.locator(f".live-slider output[for$='-{name}']").inner_text()
+
+
+# ---- numbers ----
+
+STRENGTHS = [
+    # (s, a0, tau): rising, at rest, falling, never learned, nearly so, far apart
+    (3.0, 1e-3, 1.0),
+    (0.7, 1e-8, 2.5),
+    (0.4, 0.4, 1.0),
+    (0.1, 0.5, 1.0),
+    (0.0, 0.3, 1.0),
+    (1e-12, 0.2, 1.0),
+    (4.0, 1e-300, 1.0),
+]
+TIMES = [0.0, 1e-9, 0.1, 1.0, 3.7, 12.0, 400.0, 1e6, 1e300]
+
+
+@pytest.mark.parametrize(("s", "a0", "tau"), STRENGTHS)
+def test_mode_strengths_agree(model, s, a0, tau):
+    theirs = model.evaluate(
+        "([ts, s, a0, tau]) => ts.map((t) => dln.modeStrength(t, s, a0, tau))", [TIMES, s, a0, tau]
+    )
+    ours = modes.mode_strength(TIMES, s, a0, tau=tau)[:, 0]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=0)
+
+
+def test_rates_and_learning_times_agree(model):
+    a, s = [1e-9, 0.3, 2.0, 3.0], [3.0, 2.0, 2.0, 0.5]
+    rates = model.evaluate(
+        "([a, s]) => a.map((value, k) => dln.growthRate(value, s[k], 2.5))", [a, s]
+    )
+    np.testing.assert_allclose(rates, modes.growth_rate(a, s, tau=2.5), rtol=1e-14)
+    times = model.evaluate(
+        "([a, s]) => a.map((a0, k) => dln.learningTime(s[k], a0, 0.9, 2.5))", [a[:2], s[:2]]
+    )
+    np.testing.assert_allclose(times, modes.learning_time(s[:2], a[:2], 0.9, tau=2.5), rtol=1e-13)
+    assert model.evaluate("dln.learningTime(0.4, 0.4)") == 0
+
+
+ENERGIES = {
+    "one mode": [2.0],
+    "equal": [0.3] * 7,
+    "one far ahead": [3.0, 1e-8, 1e-8],
+    "a mode of zero": [1.0, 0.0, 0.5],
+    "tiny": [3e-170, 1e-170, 2e-200],
+    "mixed": [3.0, 1.5, 0.5, 0.49, 0.1, 1e-3],
+}
+
+
+@pytest.mark.parametrize("a", ENERGIES.values(), ids=ENERGIES)
+def test_entropy_and_its_rate_agree(model, a):
+    g = np.cos(np.arange(len(a)) ** 2.0)
+    shares, h, rate = model.evaluate(
+        "([a, g]) => [dln.energyShares(a), dln.spectralEntropy(a), dln.entropyRateByMode(a, g)]",
+        [a, g.tolist()],
+    )
+    np.testing.assert_allclose(shares, entropy.energy_shares(a), rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(h, entropy.spectral_entropy(a), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(rate, entropy.entropy_rate_by_mode(a, g), rtol=1e-11, atol=1e-14)
+
+
+def test_counts_stand_for_equal_modes(model):
+    a, g, counts = [2.0, 0.4, 9.0], [0.1, 0.9, 5.0], [1, 20, 0]
+    shares, h, rate = model.evaluate(
+        """([a, g, counts]) => [dln.energyShares(a, counts), dln.spectralEntropy(a, counts),
+             dln.entropyRateByMode(a, g, counts)]""",
+        [a, g, counts],
+    )
+    each, growth = np.repeat(a, counts), np.repeat(g, counts)
+    np.testing.assert_allclose(shares[:2], entropy.energy_shares(each)[:2], rtol=1e-13)
+    np.testing.assert_allclose(h, entropy.spectral_entropy(each), rtol=1e-13)
+    np.testing.assert_allclose(rate[:2], entropy.entropy_rate_by_mode(each, growth)[:2], rtol=1e-12)
+
+
+SETTINGS = {
+    "start": {},
+    "equal signals": {"s1": 2, "s2": 2},
+    "no noise": {"count": 0},
+    "all equal": {"s1": 1, "s2": 1, "n": 1, "count": 5},
+    "nothing to learn but two equal modes": {"s1": 2, "s2": 2, "count": 0},
+    "slow": {"n": 0.1, "count": 100, "scale": -8},
+    "noise above the signal": {"s1": 0.5, "s2": 0.2, "n": 2, "scale": -1},
+    "logarithmic": {"log": True},
+}
+
+
+def set_params(model, changes: dict) -> dict:
+    """The result behind the figure after these changes."""
+    return model.evaluate(
+        """(changes) => {
+          const figure = dln.mounted[0];
+          Object.assign(figure.params, changes);
+          figure.update();
+          const result = figure.result;
+          const lists = Object.entries(result.series).map(([id, v]) => [id, v && Array.from(v)]);
+          return { ...result, t: Array.from(result.t), series: Object.fromEntries(lists) };
+        }""",
+        START | changes,
+    )
+
+
+@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+def test_every_curve_agrees_with_the_package(model, changes):
+    params = START | changes
+    result = set_params(model, changes)
+    t, series = np.array(result["t"]), result["series"]
+    counts = [1, 1, params["count"]]
+    s = np.repeat([params["s1"], params["s2"], params["n"]], counts)
+    a = modes.mode_strength(t, s, 10.0 ** params["scale"])
+    by_mode = entropy.entropy_rate_by_mode(a, modes.growth_rate(a, s))
+    if params["log"]:
+        by_mode = by_mode * t[:, None]
+        np.testing.assert_allclose(np.diff(np.log(t)), np.log(t[1] / t[0]), rtol=1e-9)
+    expected = {
+        "a.signal1": a[:, 0],
+        "a.signal2": a[:, 1],
+        "h": entropy.spectral_entropy(a),
+        "h.signal1": by_mode[:, 0],
+        "h.signal2": by_mode[:, 1],
+        "h.total": by_mode.sum(axis=1),
+    }
+    if params["count"]:
+        expected |= {"a.noise": a[:, 2], "h.noise": by_mode[:, 2:].sum(axis=1)}
+    drawn = {name: values for name, values in series.items() if values}
+    assert drawn.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(drawn[name], values, rtol=1e-10, atol=1e-11, err_msg=name)
+    assert result["levels"]["bound"]["value"] == pytest.approx(np.log(s.size), rel=1e-15)
+    assert a[-1].min() > 0.97 * s.min()  # the axis ends when all is learned
+
+
+def test_the_marked_time_is_the_lowest_entropy(model):
+    (marker,) = set_params(model, {})["markers"]
+    s = np.r_[3, 1.5, np.full(10, 0.7)]
+    near = marker["t"] + np.linspace(-1e-3, 1e-3, 201)
+    h = entropy.spectral_entropy(modes.mode_strength(near, s, 1e-3))
+    assert abs(int(h.argmin()) - 100) <= 1
+    a = modes.mode_strength([marker["t"]], s, 1e-3)
+    assert abs(entropy.entropy_rate_by_mode(a, modes.growth_rate(a, s)).sum()) < 1e-10
+    assert set_params(model, SETTINGS["nothing to learn but two equal modes"])["markers"] == []
+
+
+def test_the_drawing_shows_the_numbers(model):
+    """Pixels of the curve are turned back into numbers by the ticks beside it."""
+    result = set_params(model, {})
+    texts = model.locator(".live-plot").first.locator("text[text-anchor=end]")
+    ticks = np.array([[float(x.text_content()), float(x.get_attribute("y"))] for x in texts.all()])
+    slope, start = np.polyfit(ticks[:, 1], ticks[:, 0], 1)
+    for name in ("a.signal1", "a.noise"):
+        path = model.locator(f"path[data-series='{name}']").get_attribute("d")
+        y = np.array([float(point.split()[1]) for point in path[1:].split("L")])
+        np.testing.assert_allclose(start + slope * y, result["series"][name], atol=0.002)
+
+
+# ---- hands ----
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_a_key_moves_value_and_curves(page, name):
+    before, value = drawing(page), output(page, name)
+    slider(page, name).focus()
+    page.keyboard.press("ArrowRight")
+    assert output(page, name) != value
+    assert drawing(page) != before
+    assert slider(page, name).get_attribute("aria-valuetext") == output(page, name)
+    page.keyboard.press("ArrowLeft")
+    assert (output(page, name), drawing(page)) == (value, before)
+
+
+def test_the_slider_of_time_moves_the_cursor_and_the_values(page):
+    slider(page, "time").focus()
+    before = page.locator(".live-cursor").first.inner_html()
+    curves = drawing(page)
+    page.keyboard.press("End")
+    assert output(page, "time") == "8.00"
+    assert page.locator("output[data-series='a.signal1']").inner_text() == "3.00"
+    assert page.locator(".live-cursor").first.inner_html() != before
+    assert drawing(page) == curves
+    page.keyboard.press("Home")
+    assert page.locator("output[data-series='h']").inner_text() == f"{np.log(12):.2f}"
+
+
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(page):
+    slider(page, "time").focus()
+    seen = []
+    for _ in range(8):
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.type"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+        page.keyboard.press("Tab")
+        assert outline == "3px", seen
+    names = [re.sub(r"live-entropy-\d+-", "", name) for name in seen]
+    assert names[:6] == ["time", *SLIDERS]
+    assert names[6:] == ["checkbox", "button"]
+
+
+def test_reset_and_switch(page):
+    before = drawing(page)
+    slider(page, "s1").press("ArrowRight")
+    page.get_by_label("logarithmic time").check()
+    assert "log" in page.locator(".live-title").last.inner_text()
+    page.get_by_role("button", name="Reset").click()
+    assert drawing(page) == before
+    assert not page.get_by_label("logarithmic time").is_checked()
+
+
+def middle(locator, share: float) -> tuple[float, float]:
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+
+
+def test_the_mouse_drags_sliders_and_cursor(page):
+    before = drawing(page)
+    page.mouse.move(*middle(slider(page, "n"), 0.3))
+    page.mouse.down()
+    page.mouse.move(*middle(slider(page, "n"), 0.8), steps=4)
+    page.mouse.up()
+    assert 1.5 < float(output(page, "n")) < 1.8
+    assert drawing(page) != before
+    plot = page.locator(".live-plot").nth(1)
+    page.mouse.move(*middle(plot, 0.3))
+    page.mouse.down()
+    page.mouse.move(*middle(plot, 0.6), steps=4)
+    page.mouse.up()
+    place, _ = middle(plot, 0.6)
+    knob = page.locator(".live-now").nth(1).bounding_box()
+    assert knob["x"] == pytest.approx(place, abs=2)
+
+
+def test_a_finger_moves_sliders_and_cursor(visit):
+    page = visit(**PHONE)
+    before, time = drawing(page), output(page, "time")
+    page.touchscreen.tap(*middle(slider(page, "s2"), 0.9))
+    assert float(output(page, "s2")) > 3
+    assert drawing(page) != before
+    page.touchscreen.tap(*middle(page.locator(".live-plot").first, 0.7))
+    assert float(output(page, "time")) > float(time)
+
+
+# ---- eyes ----
+
+
+def test_the_image_shows_where_no_script_runs_and_on_paper(visit):
+    plain = visit(java_script_enabled=False)
+    assert plain.locator("figure.live-entropy img").is_visible()
+    assert plain.locator(".live").count() == 0
+    live = visit()
+    assert not live.locator("figure.live-entropy img").is_visible()
+    assert live.locator("figure.live-entropy .live").is_visible()
+    assert live.locator("figure.live-entropy figcaption").is_visible()
+    live.emulate_media(media="print")
+    assert live.locator("figure.live-entropy img").is_visible()
+    assert not live.locator(".live").is_visible()
+
+
+def test_the_image_stays_if_the_figure_cannot_be_drawn(page):
+    page.emulate_media(media="print")
+    assert page.evaluate(
+        """() => {
+          const broken = { ...dln.figures.entropy, compute: () => { throw new Error("broken"); } };
+          const image = document.querySelector("figcaption");
+          try { dln.mount("broken", broken, image); } catch (error) {
+            return error.message === "broken" && !image.classList.contains("live-static")
+              && document.querySelectorAll(".live").length === 1;
+          }
+        }"""
+    )
+
+
+def test_a_phone_needs_no_sideways_scrolling(visit):
+    page = visit(**PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    root = page.locator(".live").bounding_box()
+    assert root["x"] >= 0 and root["x"] + root["width"] <= 360
+    for text in page.locator(".live-plot text").all():
+        box = text.bounding_box()
+        assert box["x"] >= root["x"] - 1
+        assert box["x"] + box["width"] <= root["x"] + root["width"] + 1
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll(".live-plot text, .live label, .live output")].map(
+          (e) => {
+            const svg = e.ownerSVGElement;
+            const scale = svg ? svg.clientWidth / svg.viewBox.baseVal.width : 1;
+            return scale * parseFloat(getComputedStyle(e).fontSize);
+          })"""
+    )
+    assert min(sizes) >= 11
+
+
+@pytest.mark.parametrize("settings", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_targets_are_large_enough(visit, settings):
+    page = visit(**settings)
+    for control in page.locator(".live input[type=range], .live button, .live-switch").all():
+        box = control.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+
+
+def test_the_drawing_follows_the_width_of_the_page(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".live-plot")].every(
+             (svg) => Math.abs(svg.viewBox.baseVal.width - svg.clientWidth) <= 1
+               && svg.clientWidth < 400)"""
+    )
+
+
+def luminance(rgb: str) -> float:
+    channels = np.array([int(rgb[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def colours(page) -> dict[str, str]:
+    return page.evaluate(
+        """(names) => {
+          const style = getComputedStyle(document.documentElement);
+          return Object.fromEntries(names.map((n) => [n, style.getPropertyValue(`--live-${n}`)]));
+        }""",
+        [*COLOURS, "signal-2"],
+    )
+
+
+def test_colours_are_those_of_the_book(page):
+    given = colours(page)
+    second = given.pop("signal-2")
+    assert {name: value.upper() for name, value in given.items()} == {
+        name: value.upper() for name, value in COLOURS.items()
+    }
+    signal = np.array([int(COLOURS["signal"][i : i + 2], 16) for i in (1, 3, 5)])
+    mixed = np.rint(0.7 * signal + 0.3 * 255).astype(int)
+    assert second == "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_stand_out_from_the_ground(visit, scheme):
+    page = visit(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    numbers = [int(x) for x in re.findall(r"\d+", ground)[:3]]
+    below = luminance("#{:02x}{:02x}{:02x}".format(*numbers))
+    for name, colour in colours(page).items():
+        light, dark = sorted([luminance(colour), below], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, name
+
+
+def test_nothing_moves_by_itself(page):
+    slider(page, "s1").press("ArrowRight")
+    assert page.evaluate("document.querySelector('.live').getAnimations({subtree: true})") == []
+
+
+def test_an_update_fits_into_a_frame(page):
+    best = page.evaluate(
+        """() => Math.min(...Array.from({ length: 30 }, () => {
+          const before = performance.now();
+          dln.mounted[0].update();
+          return performance.now() - before;
+        }))"""
+    )
+    assert best < 16, "milliseconds"
+
+
+def test_controls_have_names(page):
+    for control in page.locator(".live input[type=range]").all():
+        assert control.evaluate("(e) => e.labels.length === 1 && e.labels[0].innerText.length > 3")
+    for plot in page.locator(".live-plot").all():
+        assert plot.get_attribute("role") == "img"
+        assert len(plot.get_attribute("aria-label")) > 20
+
+
+def test_another_definition_needs_no_other_script(page):
+    """The component on its own: one slider, two close markers, a curve that comes and goes."""
+    page.evaluate(
+        """() => dln.mount("toy", {
+          label: "A line",
+          time: { label: "time", value: 2 },
+          sliders: [
+            { id: "slope", label: "slope", min: -2, max: 2, step: 1, value: 1, format: String },
+          ],
+          panels: [{
+            id: "line", label: "line", about: "A line through zero.", height: 100,
+            curves: [
+              { id: "y", label: "y", colour: "theory" },
+              { id: "z", label: "z", colour: "test" },
+            ],
+          }],
+          compute: ({ slope }) => ({
+            t: [0, 1, 2, 3],
+            series: { y: [0, slope, 2 * slope, 3 * slope], z: slope > 1 ? [0, 1, 0, 1] : null },
+            markers: [{ t: 1.01, label: "b" }, { t: 1, label: "a" }],
+          }),
+        }, document.querySelector("figcaption"))"""
+    )
+    toy = page.locator(".live").last
+    assert toy.locator("output[data-series=y]").inner_text() == "2.00"
+    assert not toy.locator("output[data-series=z]").is_visible()
+    rows = [float(x.get_attribute("y")) for x in toy.locator(".live-marker-name").all()]
+    assert toy.locator(".live-marker-name").all_text_contents() == ["a", "b"]
+    assert rows[1] - rows[0] == 15
+    toy.locator("input").last.press("ArrowRight")
+    assert toy.locator("output[data-series=y]").inner_text() == "4.00"
+    assert toy.locator("output[data-series=z]").is_visible()
+
+
+def test_the_built_page_passes_the_site_check(live_page):
+    assert check_site(live_page.parents[1]) == []
