@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -21,7 +20,6 @@ from dlnlib.phases import Phases
 __all__ = [
     "COLOURS",
     "mode_colours",
-    "plot_embedding",
     "plot_entropy",
     "plot_matrix",
     "plot_modes",
@@ -39,8 +37,6 @@ COLOURS = {
     "theory": "#000000",
     "reference": "#6E6E6E",
 }
-_GROUPS = [COLOURS[name] for name in ("signal", "noise", "entropy", "test", "train", "reference")]
-_MARKERS = "osD^vP"  # groups differ in shape too, for a print in grey
 # Phases differ in hatching too: it falls where the entropy falls and rises where it rises.
 _PHASES = {
     "concentration": {"facecolor": "#DCE9F2", "hatch": "\\\\"},
@@ -241,72 +237,6 @@ def plot_matrix(
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=label)
     return ax
-
-
-def plot_embedding(
-    points: ArrayLike,
-    *,
-    ax: Axes | None = None,
-    groups: list[str] | None = None,
-    labels: list[str] | None = None,
-) -> Axes:
-    """Paths of P points in the plane over training, faint at the start and strong at the end.
-
-    Parameters
-    ----------
-    points : (T, P, 2) array_like
-        Coordinates of each point over time.
-    ax : Axes, optional
-    groups : list of P str, optional
-        Group of each point: its colour, its marker and its entry in the legend.
-    labels : list of P str, optional
-        Names written at the end of the paths.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If `points` is no (T, P, 2) array, or a list of names does not fit it.
-    """
-    paths = np.asarray(points, dtype=float)
-    if paths.ndim != 3 or paths.shape[2] != 2 or not np.isfinite(paths).all():
-        raise ValueError(
-            f"points must be finite, of shape (times, points, 2): got shape {paths.shape}"
-        )
-    members = _names(groups, paths.shape[1], "groups")
-    names = _names(labels, paths.shape[1], "labels")
-    order = list(dict.fromkeys(members))
-    ax = _axes(ax)
-    for i, member in enumerate(members):
-        first = members.index(member) == i
-        _draw_path(ax, paths[:, i], order.index(member), member if first else None)
-    for name, end in zip(names, paths[-1], strict=True):
-        if name is not None:
-            _write_beside(ax, name, end, outwards=end[0] - paths[-1, :, 0].mean())
-    if groups is not None:
-        ax.legend(**_BESIDE)
-    ax.set(xlabel="first coordinate", ylabel="second coordinate")
-    ax.margins(0.08 if labels is None else 0.2, 0.08)  # room for the names
-    ax.set_aspect("equal", adjustable="datalim")
-    return ax
-
-
-def _draw_path(ax: Axes, path: Float[np.ndarray, "T 2"], group: int, name: str | None) -> None:
-    colour = _GROUPS[group % len(_GROUPS)]
-    pieces = np.stack([path[:-1], path[1:]], axis=1)
-    ax.add_collection(
-        LineCollection(list(pieces), colors=colour, alpha=np.linspace(0.15, 0.9, len(pieces)))
-    )
-    ax.plot(*path[-1], _MARKERS[group % len(_MARKERS)], color=colour, markersize=6, label=name)
-
-
-def _write_beside(ax: Axes, name: str, end: Float[np.ndarray, "2"], outwards: float) -> None:
-    # away from the middle, where the paths come from
-    offset, side = ((-7, 0), "right") if outwards < 0 else ((7, 0), "left")
-    ax.annotate(name, end, offset, textcoords="offset points", ha=side, va="center")
 
 
 def _names(names: list[str] | None, count: int, what: str) -> list[str] | list[None]:

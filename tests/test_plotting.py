@@ -12,7 +12,6 @@ from dlnlib.phases import entropy_phases
 from dlnlib.plotting import (
     COLOURS,
     mode_colours,
-    plot_embedding,
     plot_entropy,
     plot_matrix,
     plot_modes,
@@ -95,35 +94,11 @@ def test_matrix_is_symmetric_about_zero_and_counts_from_one():
     assert plot_matrix(np.zeros((2, 2))).images[0].get_clim() == (-1, 1)
 
 
-def test_embedding_draws_paths_that_grow_stronger():
-    points = np.random.default_rng(0).normal(size=(5, 3, 2))
-    ax = plot_embedding(points, groups=["bird", "fish", "bird"], labels=["owl", "cod", "emu"])
-    for i, (path, end) in enumerate(zip(ax.collections, ax.lines, strict=True)):
-        segments = np.asarray(path.get_segments())
-        np.testing.assert_allclose(segments[:, 0], points[:-1, i])
-        np.testing.assert_allclose(segments[:, 1], points[1:, i])
-        assert (np.diff(path.get_alpha()) > 0).all()
-        np.testing.assert_allclose(end.get_xydata(), points[-1:, i])
-    colours = [line.get_color() for line in ax.lines]
-    assert colours[0] == colours[2] != colours[1]
-    assert ax.lines[0].get_marker() != ax.lines[1].get_marker()
-    assert [text.get_text() for text in ax.texts] == ["owl", "cod", "emu"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["bird", "fish"]
-
-
-def test_embedding_shows_all_of_every_path():
-    points = np.zeros((3, 2, 2))
-    points[0] = 10  # the paths start far from where they end
-    ax = plot_embedding(points)
-    assert ax.get_xlim()[1] > 10 and ax.get_ylim()[1] > 10
-
-
 DRAWINGS = [
     lambda ax: plot_modes(T, A, ax=ax),
     lambda ax: plot_entropy(T, T, ax=ax, n_modes=3),
     lambda ax: plot_phases(entropy_phases(T, T), ax=ax),
     lambda ax: plot_matrix(np.eye(3), ax=ax),
-    lambda ax: plot_embedding(np.zeros((2, 3, 2)), ax=ax),
 ]
 
 
@@ -177,10 +152,6 @@ def test_the_style_gives_the_same_svg_twice():
         (lambda: plot_modes(T[::-1], A), "t must not decrease"),
         (lambda: plot_entropy(T, T[:-1]), "h needs one entropy per time: got 6 for 7"),
         (lambda: plot_matrix(T), "m must be a non-empty matrix"),
-        (lambda: plot_embedding(np.zeros((4, 3))), r"of shape \(times, points, 2\)"),
-        (lambda: plot_embedding(np.full((2, 2, 2), np.nan)), "points must be finite"),
-        (lambda: plot_embedding(np.zeros((2, 3, 2)), groups=["x"]), "groups needs one name"),
-        (lambda: plot_embedding(np.zeros((2, 3, 2)), labels=["x"]), "labels needs one name"),
     ],
 )
 def test_bad_input_is_named(draw, message):
