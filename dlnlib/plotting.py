@@ -1,4 +1,4 @@
-"""The figures that several chapters share: modes, entropy, matrices, embeddings.
+"""The figures that several chapters share: modes, entropy and its phases, matrices.
 
 Every ``plot_*`` function draws on `ax`, or on a figure of its own, and returns the axes.
 It names the axes and their units, sets no title and changes no global state.
@@ -8,7 +8,6 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
