@@ -19,7 +19,7 @@ from dlnlib._checks import as_scalar
 
 __all__ = ["Spectrum", "as_mask", "as_rates", "as_strengths", "spectrum"]
 
-_BLOCK = 65_536  # entries per block: small enough for the caches, large enough for few calls
+_BLOCK = 262_144  # entries: smaller blocks spare the cache, but threads then wait for each other
 _SAFE = (1e-6, 1e200)  # energies of the strongest mode at which shares of 1e-300 are normal numbers
 
 
