@@ -126,6 +126,14 @@ def test_growth_of_a_mode_raises_the_entropy_below_one_over_the_effective_number
     assert alone == pytest.approx(2 * p * (-math.log(p) - h), abs=1e-12)
 
 
+def test_weight_of_a_share_is_largest_at_one_over_e_to_one_plus_the_entropy():
+    p = np.linspace(1e-5, 1, 100_000)
+    for h in (0.0, 0.5, 2.0):  # h = 0: the bare term p |log p|
+        weight = -p * (np.log(p) + h)
+        assert p[weight.argmax()] == pytest.approx(math.exp(-1 - h), abs=2e-5)
+        assert ((weight > 1e-12) == (p < math.exp(-h) - 1e-12)).all()
+
+
 @given(pairs)
 def test_participation_ratio(drawn):
     p, g = moving_shares(*drawn), drawn[1]
@@ -146,7 +154,7 @@ def test_story_of_the_noisy_teacher(seed):
     assert (rate[lowest + 1 :] > 0).all()
     early = np.searchsorted(t, 0.2)
     assert (np.argsort(p[early]) == np.argsort(g[early])).all()  # large growth, large share
-    assert g[lowest, 0] == pytest.approx(g[lowest, 1], rel=0.1)  # the two signals, one rate
+    assert g[lowest, 0] == pytest.approx(g[lowest, 1], rel=0.1)  # the two signals, nearly one rate
     part = [entropy_rate_by_mode(a, g, centred=c)[early, 0] for c in (False, True)]
     assert part[1] < 0 < part[0]
 

@@ -423,15 +423,20 @@ def test_nothing_moves_by_itself(page):
     assert page.evaluate("document.querySelector('.live').getAnimations({subtree: true})") == []
 
 
-def test_an_update_fits_into_a_frame(page):
-    best = page.evaluate(
-        """() => Math.min(...Array.from({ length: 30 }, () => {
-          const before = performance.now();
-          dln.mounted[0].update();
-          return performance.now() - before;
-        }))"""
+def test_each_step_computes_once_and_the_cursor_never(page):
+    page.evaluate(
+        """() => {
+          const figure = dln.figures.entropy;
+          const compute = figure.compute;
+          figure.computed = 0;
+          figure.compute = (params) => { figure.computed += 1; return compute(params); };
+        }"""
     )
-    assert best < 16, "milliseconds"
+    slider(page, "s1").press("ArrowRight")
+    assert page.evaluate("dln.figures.entropy.computed") == 1
+    slider(page, "time").press("ArrowRight")
+    page.mouse.click(*middle(page.locator(".live-plot").first, 0.6))
+    assert page.evaluate("dln.figures.entropy.computed") == 1
 
 
 def test_controls_have_names(page):
