@@ -1,4 +1,4 @@
-"""Derivations about two levels: r signal modes of target s and K noise modes of target n < s.
+"""Derivations about two levels: r signal modes of target s and nu noise modes of target n < s.
 
 All start at the strength a0 and follow the logistic flow of two layers; a_s and a_n are the
 strengths of a signal and of a noise mode.
@@ -27,7 +27,7 @@ def two_level_rate() -> Derivation:
     That line is for two layers: where a_s > a_n, the entropy is stationary exactly at
     a_s - a_n = s - n.
     """
-    r, many = sp.symbols("r K", positive=True)
+    r, many = sp.symbols("r nu", positive=True)
     fast, slow, whole, one, other = functions("g_s g_n P p_s p_n")
     definitions = (
         (one, whole / r),

@@ -204,6 +204,44 @@ def test_first_rest_begins_before_anything_is_learned():
     assert np.ptp(first) < 0.02  # while learning itself is delayed by log(1/a0)
 
 
+def sign_changes(levels, counts, a0, depth):
+    """Of dH/dt, for levels with multiplicities."""
+    end = 3 * learning_time(levels[-1:], a0, 0.9, depth=depth)[0]
+    a = mode_strength(np.geomspace(1e-4, end, 600), levels, a0, depth=depth)
+    energy, g = counts * a**2, growth_rate(a, levels, depth=depth)
+    p = energy / energy.sum(axis=1, keepdims=True)
+    move = p * (g - (p * g).sum(axis=1, keepdims=True))
+    rate = -(move * np.log(p / counts)).sum(axis=1)
+    return np.count_nonzero(np.diff(np.sign(rate[np.abs(rate) > 1e-8])))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_levels_turn_once_with_two_layers(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(200):
+        levels = 10 ** np.sort(rng.uniform(-1, 0.5, size=rng.integers(3, 6)))[::-1]
+        counts = 10 ** rng.uniform(0, 3, size=levels.size) // 1
+        a0 = levels[-1] * 10 ** rng.uniform(-4, -0.4)
+        assert sign_changes(levels, counts, a0, depth=2) == 1
+
+
+def test_three_layers_can_turn_more_than_once():
+    levels, counts = np.array([2.096, 0.871, 0.393, 0.26, 0.103]), [2, 112, 5, 947, 100]
+    assert sign_changes(levels, np.array(counts), 0.0612, depth=3) == 3
+
+
+@given(*TWO_LEVELS)
+def test_exercises(ratio, start, r, noise):
+    s, n = 3.0, 3.0 * ratio
+    strong, weak = mode_strength([minimum_time(s, n, start * n)], [s, n], start * n)[0]
+    many = r * (s - n + weak) ** 2 / weak**2
+    assert r * strong**2 == pytest.approx(many * weak**2, rel=1e-6)
+    end = spectral_entropy(two_levels(ratio, r, noise)) - np.log(r)
+    noise_share = noise * n**2 / (r * s**2 + noise * n**2)
+    by_hand = np.log1p(noise * n**2 / (r * s**2)) - noise_share * np.log(n**2 / s**2)
+    assert end == pytest.approx(by_hand, abs=1e-9)
+
+
 def test_one_entropy_two_errors():
     t, s = np.linspace(0, 8, 801), two_levels(1 / 3, 2, 10)
     a = mode_strength(t, s, 1e-3)
