@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import DECIMAL, NumericText
+from numeric_text import DECIMAL, NumericText
 from references import REFERENCES, chapter_cells, chapters, image_mark, reference_path
 
 REMEDY = "run `make bless` and look at the difference before committing it"
