@@ -17,7 +17,7 @@ LEVELS = {
     "modes": 1,
     "entropy": 1,
     "weights": 1,
-    "random_matrix": 1,
+    "random_matrix": 2,
     "sparsity": 1,
     "schedules": 1,
     "flow": 2,
@@ -27,6 +27,7 @@ LEVELS = {
     "stopping": 3,
     "sde": 3,
     "sweeps": 3,
+    "studies": 4,
     "plotting": 4,
 }
 SYMBOLIC_MAY_IMPORT = {"sympy"} | sys.stdlib_module_names
