@@ -8,8 +8,9 @@ With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_
 
 the covariance identity, derived in `dlnlib.symbolic.covariance_identity`.
 
-All results are exact to rounding for shares down to 1e-300 and do not change with the scale of
-``a`` or the order of the modes; a mode of strength zero contributes nothing (0 log 0 = 0).
+All results are exact to rounding for shares, and ratios of strengths, down to 1e-300 and do not
+change with the scale of ``a`` or the order of the modes; a mode of strength zero contributes
+nothing (0 log 0 = 0).
 
 References
 ----------

@@ -3,12 +3,14 @@
 import math
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dlnlib._entropy_kernel import _log
 from dlnlib.entropy import (
     effective_modes,
     energy_shares,
@@ -169,6 +171,34 @@ def test_threads_do_not_change_a_digit(monkeypatch, shape):
         np.testing.assert_allclose(getattr(alone, name), getattr(whole, name), atol=1e-13)
 
 
+def test_any_kind_of_array():
+    """Rows that are no rows in memory, arrays that cannot be written, integers, one mode."""
+    rng = np.random.default_rng(6)
+    a, g = rng.integers(1, 9, (5, 4)), rng.normal(size=(5, 4))
+    expected = entropy_dynamics(a.astype(float), g)
+    wide = np.repeat(a, 2, axis=1)
+    fixed = a.astype(float)
+    fixed.flags.writeable = False
+    for same in (wide[:, ::2], np.asfortranarray(a), fixed, a.astype(np.float32), a.tolist(), -a):
+        result = entropy_dynamics(same, np.asfortranarray(g))
+        np.testing.assert_array_equal(result.by_mode, expected.by_mode)
+        np.testing.assert_array_equal(result.entropy, expected.entropy)
+    one = entropy_dynamics(a[:, :1], g[:, :1])
+    assert (one.entropy == 0).all() and (one.rate == 0).all() and (one.by_mode == 0).all()
+    np.testing.assert_array_equal(entropy_dynamics(a[0], g[0]).by_mode, expected.by_mode[0])
+
+
+def test_logarithm_to_the_last_digit():
+    rng = np.random.default_rng(7)
+    u = rng.random((4, 300))
+    near_cut = np.sqrt(0.5) * (1 + u[3] / 99)  # where the exponent changes
+    for x in np.concatenate([u[0], 10 ** (-307 * u[1]), 1 - 10 ** (-16 * u[2]), near_cut]):
+        with mpmath.workdps(40):
+            exact = mpmath.log(float(x))
+            assert abs(mpmath.mpf(_log(x)) - exact) <= np.spacing(abs(float(exact)))
+    assert _log(1.0) == 0 and math.isfinite(_log(0.0))
+
+
 def test_the_settings_of_numpy_are_given_back():
     before = np.geterr(), np.getbufsize()
     entropy_dynamics([1.0, 0.0], [1.0, 2.0])
@@ -234,6 +264,16 @@ def test_bad_entropy_input():
         spectral_entropy(np.ones((4, 0)))
     with pytest.raises(ValueError, match="power must be positive"):
         entropy_rate_by_mode([1.0, 2.0], [1.0, 2.0], power=0)
+    late = np.ones((3000, 400))  # more than one thread
+    for bad, wrong in ((np.nan, "a contains NaN"), (0, "all modes are zero")):
+        late[-1] = bad
+        with pytest.raises(ValueError, match=wrong):
+            spectral_entropy(late)
+    for alone, wrong in (([np.nan], "a contains"), ([-np.inf], "a contains"), ([0.0], "all modes")):
+        with pytest.raises(ValueError, match=wrong):
+            spectral_entropy(alone)
+    with pytest.raises(ValueError, match="g contains NaN"):
+        entropy_rate([1.0], [np.inf])
     for mask in ([True], [1, 0], [[True, False]]):
         with pytest.raises(ValueError, match="boolean mask over the 2 modes"):
             group_entropy([1.0, 2.0], mask)
