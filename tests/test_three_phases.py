@@ -215,14 +215,10 @@ def sign_changes(levels, counts, a0, depth):
     return np.count_nonzero(np.diff(np.sign(rate[np.abs(rate) > 1e-8])))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_levels_turn_once_with_two_layers(seed):
-    rng = np.random.default_rng(seed)
-    for _ in range(200):
-        levels = 10 ** np.sort(rng.uniform(-1, 0.5, size=rng.integers(3, 6)))[::-1]
-        counts = 10 ** rng.uniform(0, 3, size=levels.size) // 1
-        a0 = levels[-1] * 10 ** rng.uniform(-4, -0.4)
-        assert sign_changes(levels, counts, a0, depth=2) == 1
+def test_two_layers_can_turn_more_than_once():
+    levels = np.array([5, 2, 0.5])
+    assert sign_changes(levels, np.array([1, 1000, 20_000]), 0.01, depth=2) == 3
+    assert sign_changes(levels, np.array([1, 1000, 20_000]), 1e-3, depth=2) == 1
 
 
 def test_three_layers_can_turn_more_than_once():
