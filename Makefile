@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CHAPTER ?=
+TABLE ?=
 PORT ?= 8000
 
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless check serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless tables check serve lab notebooks bench lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -66,6 +67,9 @@ browser: $(READY)  ## the tests of the pages in Chromium (CHROMIUM=... names ano
 
 bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
 	@$(BIN)/python tools/references.py $(CHAPTER)
+
+tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
+	@$(BIN)/python -m dlnlib.studies $(TABLE)
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
 	@$(BIN)/python tools/check_site.py _build/html

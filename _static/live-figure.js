@@ -7,12 +7,15 @@
      sliders  [{id, label, min, max, step, value, format(value) -> text}]
      switches [{id, label, value}]: boxes to tick
      time     {label, value}: the slider that moves the cursor, and where it starts
-     panels   [{id, label, about, height, curves, bands, levels}], one below the other; a curve or
-              a band is {id, label, colour, dash}, a level the name of a horizontal line; the
-              label may be a function of the params
+     panels   [{id, label, about, height, curves, bands, levels, ceiling, rows}], one below the
+              other; a curve or a band is {id, label, colour, dash}, a level the name of a
+              horizontal line; the label may be a function of the params; nothing above the
+              ceiling is drawn; rows are for names of markers, above the first panel
      compute  params -> {t, log, series: {id: values or null}, levels: {name: {value, label}},
-              markers: [{t, label}]}, with t in equal steps, or equal factors if log
-   Labels may hold HTML.  Colours are names of the variables --live-<colour> in live-figure.css. */
+              markers: [{t, label, colour}], note}, with t in equal steps, or equal factors if log;
+              the note is a sentence, read out when it changes
+   Labels and the note may hold HTML, names of markers SVG.  Colours are names of the variables
+   --live-<colour> in live-figure.css. */
 (function () {
   "use strict";
   const dln = (window.dln = window.dln || {});
@@ -161,14 +164,17 @@
     for (const values of [stacked.top, stacked.bottom, ...shown.map((c) => series[c.id])])
       values.forEach(widen);
     lines.forEach((line) => widen(line.value));
+    if (panel.ceiling < high) high = panel.ceiling;
     const ticks = ticksBetween(low, high, panel.height / 33);
     const [first, last] = [ticks[0].value, ticks[ticks.length - 1].value];
-    const top = EDGE.top + (isFirst ? LINE : 0);
+    const rows = isFirst ? panel.rows || 1 : 0;
+    const top = EDGE.top + LINE * rows;
     const foot = top + panel.height;
     const x = scale(result, EDGE.left, width - EDGE.right);
     const y = (value) => top + (panel.height * (last - value)) / (last - first);
     const height = foot + (isLast ? EDGE.ticks : EDGE.bottom);
-    return { stacked, shown, lines, ticks, x, y, width, top, foot, height, isFirst, isLast };
+    const { ceiling } = panel;
+    return { stacked, shown, lines, ticks, x, y, ceiling, rows, width, top, foot, height, isLast };
   }
 
   function timeTicks({ t, log }, width) {
@@ -217,28 +223,45 @@
         `<path class="live-curve" data-series="${curve.id}" ${stroke(curve)} ` +
         `d="${curvePath(xs, heights(series[curve.id]))}"/>`,
     );
-    return [...bands, ...levels, ...curves].join("");
+    return [...bands, ...levels, ...cut(curves, plan)].join("");
+  }
+
+  /* Under a ceiling curves are cut off; an inner svg cuts at its edges. */
+  function cut(curves, { ceiling, width, top, foot }) {
+    if (ceiling === undefined) return curves;
+    const [above, height] = [top - 1, foot - top + 3];
+    const place = `y="${above}" width="${width}" height="${height}"`;
+    return [`<svg ${place} viewBox="0 ${above} ${width} ${height}">`, ...curves, "</svg>"];
   }
 
   /* Dotted lines at the marked times, named in the first panel; close names share no row. */
-  function markerLines({ x, top, foot, isFirst }, markers) {
+  function markerLines({ x, top, foot, rows, width }, markers) {
     let [row, before] = [0, -Infinity];
-    return [...markers]
+    const placed = [...markers]
       .sort((a, b) => a.t - b.t)
-      .map(({ t, label }) => {
-        const at = x(t);
-        row = at - before < 8 * label.length + 8 ? row + 1 : 0;
+      .map((marker) => {
+        const at = x(marker.t);
+        const long = 8 * marker.label.replace(/<[^>]*>/g, "").length;
+        row = at - before < long + 8 ? row + 1 : 0;
         before = at;
+        const centre = Math.max(long / 2, Math.min(at, width - long / 2)); // whole at the edges
+        return { ...marker, at, centre, row };
+      });
+    const above = Math.min(rows, 1 + Math.max(...placed.map((marker) => marker.row)));
+    return placed
+      .map(({ label, colour, at, centre, row }) => {
         const name =
-          `<text class="live-marker-name" x="${at}" y="${top - 5 + LINE * row}" ` +
-          `text-anchor="middle">${label}</text>`;
-        return `<path class="live-marker" d="M${at} ${top}V${foot}"/>${isFirst ? name : ""}`;
+          `<text class="live-marker-name" x="${centre}" ` +
+          `y="${top - 5 + LINE * (row + 1 - above)}" text-anchor="middle">${label}</text>`;
+        const tint = colour ? ` style="stroke: var(--live-${colour})"` : "";
+        return `<path class="live-marker" d="M${at} ${top}V${foot}"${tint}/>${rows ? name : ""}`;
       })
       .join("");
   }
 
   function cursor(plan, { series }, index, at) {
-    const dots = plan.shown.map(({ id, colour }) => {
+    const seen = plan.shown.filter(({ id }) => !(series[id][index] > plan.ceiling));
+    const dots = seen.map(({ id, colour }) => {
       const y = plan.y(series[id][index]);
       return `<circle cx="${at}" cy="${y}" r="4" fill="var(--live-${colour})"/>`;
     });
@@ -252,7 +275,7 @@
     const prefix = `live-${name}-${dln.mounted.length}`;
     const root = element("div", { class: "live", role: "group", "aria-label": definition.label });
     const params = {};
-    let result, plans, index, width;
+    let result, plans, index, width, said;
     let time = definition.time.value;
 
     const panels = definition.panels.map(makePanel);
@@ -280,7 +303,8 @@
     const reset = element("button", { type: "button", class: "live-reset" }, "Reset");
     const board = element("div", { class: "live-board" });
     board.append(...[...sliders, ...switches].map(({ box }) => box), reset);
-    root.append(...panels.map(({ box }) => box), clock.box, board);
+    const note = element("p", { class: "live-note", "aria-live": "polite" });
+    root.append(...panels.map(({ box }) => box), clock.box, note, board);
 
     function update() {
       result = definition.compute({ ...params });
@@ -289,6 +313,9 @@
       panels.forEach(({ panel: { label }, title }) => {
         title.innerHTML = typeof label === "function" ? label(params) : label;
       });
+      const words = result.note || "";
+      if (words !== said) note.innerHTML = said = words; // what stays is not read out again
+      note.hidden = !words;
       clock.input.max = result.t.length - 1;
       draw();
     }

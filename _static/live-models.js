@@ -1,7 +1,7 @@
 /* The closed forms behind the live figures, as pure functions of numbers and short arrays.
 
    Each is the twin of a function of the package dlnlib (in brackets) and is tested against it:
-   two layers, whitened inputs, aligned start, time t and time constant tau in one unit.
+   whitened inputs, aligned start, `depth` layers, time t and time constant tau in one unit.
    `counts` says how many modes share an entry, so that twenty equal modes cost as much as one. */
 (function () {
   "use strict";
@@ -10,21 +10,37 @@
 
   /* Strength of a mode [modes.mode_strength]: a0 / (e^-x + a0 (1 - e^-x) / s) with x = 2 s t/tau.
      This form neither overflows at late times nor cancels at s = 0 or a0 > s. */
-  dln.modeStrength = function (t, s, a0, tau = 1) {
+  dln.modeStrength = function (t, s, a0, tau = 1, depth = 2) {
+    return dln.modeCurve(s, a0, tau, depth)(t);
+  };
+
+  /* The same as a function of time alone, for many times; deeper modes are in live-clock.js. */
+  dln.modeCurve = function (s, a0, tau = 1, depth = 2) {
+    return depth === 2 ? (t) => logistic(t, s, a0, tau) : dln.deepMode(s, a0, tau, depth);
+  };
+
+  function logistic(t, s, a0, tau) {
     const x = (2 * s * t) / tau;
     const mean = x > 0 ? -Math.expm1(-x) / x : 1;
     return a0 / (Math.exp(-x) + a0 * ((2 * t) / tau) * mean);
-  };
+  }
 
   /* Relative growth rate g = d(log a)/dt of a mode [modes.growth_rate]. */
-  dln.growthRate = function (a, s, tau = 1) {
-    return (2 * (s - a)) / tau;
+  dln.growthRate = function (a, s, tau = 1, depth = 2) {
+    return (depth * (depth === 2 ? 1 : a ** (1 - 2 / depth)) * (s - a)) / tau;
   };
 
   /* Time at which a mode reaches `fraction` of s; 0 if it starts there [modes.learning_time]. */
-  dln.learningTime = function (s, a0, fraction = 0.5, tau = 1) {
-    const odds = ((s / a0 - 1) * fraction) / (1 - fraction);
-    return odds > 1 ? (tau / (2 * s)) * Math.log(odds) : 0;
+  dln.learningTime = function (s, a0, fraction = 0.5, tau = 1, depth = 2) {
+    return dln.timeToReach(s, a0, Math.log(fraction / (1 - fraction)), tau, depth);
+  };
+
+  /* The same for a fraction given by its logit, log[fraction/(1 - fraction)]. */
+  dln.timeToReach = function (s, a0, logit, tau = 1, depth = 2) {
+    if (a0 >= s) return 0;
+    const start = Math.log(a0) - Math.log(s - a0);
+    const way = dln.riseClock(logit, depth) - dln.riseClock(start, depth);
+    return Math.max(0, (tau * way) / (depth * s ** (2 - 2 / depth)));
   };
 
   /* Share p_k = a_k^2 / sum a^2 of one mode of each entry [entropy.energy_shares]. */

@@ -1,4 +1,4 @@
-"""Derivations that sympy checks line by line: modes, learning times, interference, entropy.
+"""Derivations that sympy checks line by line: modes, learning times, entropy, stopping windows.
 
 Every public function but `logistic` returns a `Derivation`, a chain of equations that is proved
 when it is built and typeset when it ends a notebook cell.
@@ -26,6 +26,13 @@ from dlnlib._symbolic_weights import (
     residual_cosine_law,
     rotation_invariance,
 )
+from dlnlib._symbolic_window import (
+    deep_window,
+    error_minimum,
+    spike_gap,
+    window_test,
+    window_times,
+)
 
 __all__ = [
     "Derivation",
@@ -34,8 +41,10 @@ __all__ = [
     "alignment_linearisation",
     "cosine_law",
     "covariance_identity",
+    "deep_window",
     "depth_mode_equation",
     "equal_start",
+    "error_minimum",
     "implicit_time",
     "infinite_depth",
     "learning_time",
@@ -44,9 +53,12 @@ __all__ = [
     "mode_equation",
     "residual_cosine_law",
     "rotation_invariance",
+    "spike_gap",
     "two_level_minimum",
     "two_level_rate",
     "two_level_time",
+    "window_test",
+    "window_times",
 ]
 
 x, y = sp.symbols("x y", positive=True)

@@ -1,4 +1,4 @@
-"""A browser, and a book of one page with a live figure, for the tests of the built pages."""
+"""A browser, and books of one page with a live figure, for the tests of the built pages."""
 
 import os
 import re
@@ -52,19 +52,33 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def live_page(tmp_path_factory) -> Path:
-    """The page that CONTRIBUTING.md shows, built in the frame of the real book."""
-    book = tmp_path_factory.mktemp("book")
+def one_page_book(book: Path, imports: str, cell: str) -> Path:
+    """The page with this cell, built in the frame of the real book."""
     for name in [*FRAME, "dlnlib"]:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, book / name)
     (book / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
     (book / "references.bib").write_text("")
     (book / "chapters").mkdir()
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a live figure")[1]
-    cell = re.search(r"````md\n(.*?)````", section, re.DOTALL)[1]
-    (book / "chapters" / "intro.md").write_text(PAGE % (IMPORTS, cell))
+    (book / "chapters" / "intro.md").write_text(PAGE % (imports, cell))
     result = build(book)
     assert result.returncode == 0, result.stdout + result.stderr
     return book / "_build" / "html" / "chapters" / "intro.html"
+
+
+@pytest.fixture(scope="session")
+def live_page(tmp_path_factory) -> Path:
+    """The figure that CONTRIBUTING.md shows."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a live figure")[1]
+    cell = re.search(r"````md\n(.*?)````", section, re.DOTALL)[1]
+    return one_page_book(tmp_path_factory.mktemp("book"), IMPORTS, cell)
+
+
+@pytest.fixture(scope="session")
+def window_page(tmp_path_factory) -> Path:
+    """The live figure of the chapter stopping_window, with the imports of its first cell."""
+    chapter = (ROOT / "chapters" / "stopping_window.md").read_text()
+    cells = re.findall(r"^```\{code-cell\} ipython3\n.*?^```$", chapter, re.DOTALL | re.MULTILINE)
+    imports = "\n".join(cells[0].splitlines()[1:-1])
+    (cell,) = [text for text in cells if "classes: live-window" in text]
+    return one_page_book(tmp_path_factory.mktemp("window"), imports, cell)

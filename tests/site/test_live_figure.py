@@ -1,48 +1,29 @@
 """The live figure in Chromium: its numbers are those of dlnlib, and everyone can move it."""
 
 import re
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from check_site import check_site
+from live_pages import (
+    DESKTOP,
+    PHONE,
+    drawing,
+    fits_a_phone,
+    middle,
+    output,
+    set_params,
+    slider,
+    visitor,
+)
 
 from dlnlib import entropy, modes
 from dlnlib.plotting import COLOURS
 
 pytestmark = pytest.mark.browser
 
-DESKTOP = {"viewport": {"width": 1280, "height": 1000}}
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SLIDERS = ["s1", "s2", "n", "count", "scale"]
 START = {"s1": 3, "s2": 1.5, "n": 0.7, "count": 10, "scale": -3, "log": False}
-
-
-@contextmanager
-def visitor(browser, live_page):
-    """A function that opens the page; every complaint and every foreign request is an error."""
-    contexts, problems = [], []
-
-    def open_page(**settings):
-        context = browser.new_context(**(DESKTOP | settings))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda m: problems.append(m.text) if m.type in {"error", "warning"} else None,
-        )
-        page.on(
-            "request",
-            lambda r: None if re.match("file:|data:", r.url) else problems.append(r.url),
-        )
-        page.goto(live_page.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
 
 
 @pytest.fixture
@@ -63,18 +44,6 @@ def model(browser, live_page):
         yield open_page()
 
 
-def drawing(page) -> str:
-    return page.locator(".live-drawing").first.inner_html()
-
-
-def slider(page, name: str):
-    return page.locator(f".live-slider input[id$='-{name}']")
-
-
-def output(page, name: str) -> str:
-    return page.locator(f".live-slider output[for$='-{name}']").inner_text()
-
-
 # ---- numbers ----
 
 STRENGTHS = [
@@ -87,29 +56,35 @@ STRENGTHS = [
     (1e-12, 0.2, 1.0),
     (4.0, 1e-300, 1.0),
 ]
+DEPTHS = [2, 3, 4, 5]
 TIMES = [0.0, 1e-9, 0.1, 1.0, 3.7, 12.0, 400.0, 1e6, 1e300]
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize(("s", "a0", "tau"), STRENGTHS)
-def test_mode_strengths_agree(model, s, a0, tau):
+def test_mode_strengths_agree(model, s, a0, tau, depth):
     theirs = model.evaluate(
-        "([ts, s, a0, tau]) => ts.map((t) => dln.modeStrength(t, s, a0, tau))", [TIMES, s, a0, tau]
+        "([ts, ...mode]) => ts.map((t) => dln.modeStrength(t, ...mode))", [TIMES, s, a0, tau, depth]
     )
-    ours = modes.mode_strength(TIMES, s, a0, tau=tau)[:, 0]
+    ours = modes.mode_strength(TIMES, s, a0, tau=tau, depth=depth)[:, 0]
     np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=0)
 
 
-def test_rates_and_learning_times_agree(model):
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_rates_and_learning_times_agree(model, depth):
     a, s = [1e-9, 0.3, 2.0, 3.0], [3.0, 2.0, 2.0, 0.5]
     rates = model.evaluate(
-        "([a, s]) => a.map((value, k) => dln.growthRate(value, s[k], 2.5))", [a, s]
+        "([a, s, depth]) => a.map((value, k) => dln.growthRate(value, s[k], 2.5, depth))",
+        [a, s, depth],
     )
-    np.testing.assert_allclose(rates, modes.growth_rate(a, s, tau=2.5), rtol=1e-14)
+    np.testing.assert_allclose(rates, modes.growth_rate(a, s, tau=2.5, depth=depth), rtol=1e-14)
     times = model.evaluate(
-        "([a, s]) => a.map((a0, k) => dln.learningTime(s[k], a0, 0.9, 2.5))", [a[:2], s[:2]]
+        "([a, s, depth]) => a.map((a0, k) => dln.learningTime(s[k], a0, 0.9, 2.5, depth))",
+        [a[:2], s[:2], depth],
     )
-    np.testing.assert_allclose(times, modes.learning_time(s[:2], a[:2], 0.9, tau=2.5), rtol=1e-13)
-    assert model.evaluate("dln.learningTime(0.4, 0.4)") == 0
+    expected = modes.learning_time(s[:2], a[:2], 0.9, tau=2.5, depth=depth)
+    np.testing.assert_allclose(times, expected, rtol=1e-13)
+    assert model.evaluate("(depth) => dln.learningTime(0.4, 0.4, 0.5, 1, depth)", depth) == 0
 
 
 ENERGIES = {
@@ -159,25 +134,10 @@ SETTINGS = {
 }
 
 
-def set_params(model, changes: dict) -> dict:
-    """The result behind the figure after these changes."""
-    return model.evaluate(
-        """(changes) => {
-          const figure = dln.mounted[0];
-          Object.assign(figure.params, changes);
-          figure.update();
-          const result = figure.result;
-          const lists = Object.entries(result.series).map(([id, v]) => [id, v && Array.from(v)]);
-          return { ...result, t: Array.from(result.t), series: Object.fromEntries(lists) };
-        }""",
-        START | changes,
-    )
-
-
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
 def test_every_curve_agrees_with_the_package(model, changes):
     params = START | changes
-    result = set_params(model, changes)
+    result = set_params(model, params)
     t, series = np.array(result["t"]), result["series"]
     counts = [1, 1, params["count"]]
     s = np.repeat([params["s1"], params["s2"], params["n"]], counts)
@@ -205,19 +165,20 @@ def test_every_curve_agrees_with_the_package(model, changes):
 
 
 def test_the_marked_time_is_the_lowest_entropy(model):
-    (marker,) = set_params(model, {})["markers"]
+    (marker,) = set_params(model, START)["markers"]
     s = np.r_[3, 1.5, np.full(10, 0.7)]
     near = marker["t"] + np.linspace(-1e-3, 1e-3, 201)
     h = entropy.spectral_entropy(modes.mode_strength(near, s, 1e-3))
     assert abs(int(h.argmin()) - 100) <= 1
     a = modes.mode_strength([marker["t"]], s, 1e-3)
     assert abs(entropy.entropy_rate_by_mode(a, modes.growth_rate(a, s)).sum()) < 1e-10
-    assert set_params(model, SETTINGS["nothing to learn but two equal modes"])["markers"] == []
+    equal = START | SETTINGS["nothing to learn but two equal modes"]
+    assert set_params(model, equal)["markers"] == []
 
 
 def test_the_drawing_shows_the_numbers(model):
     """Pixels of the curve are turned back into numbers by the ticks beside it."""
-    result = set_params(model, {})
+    result = set_params(model, START)
     texts = model.locator(".live-plot").first.locator("text[text-anchor=end]")
     ticks = np.array([[float(x.text_content()), float(x.get_attribute("y"))] for x in texts.all()])
     slope, start = np.polyfit(ticks[:, 1], ticks[:, 0], 1)
@@ -276,12 +237,6 @@ def test_reset_and_switch(page):
     page.get_by_role("button", name="Reset").click()
     assert drawing(page) == before
     assert not page.get_by_label("logarithmic time").is_checked()
-
-
-def middle(locator, share: float) -> tuple[float, float]:
-    locator.scroll_into_view_if_needed()
-    box = locator.bounding_box()
-    return box["x"] + share * box["width"], box["y"] + box["height"] / 2
 
 
 def test_the_mouse_drags_sliders_and_cursor(page):
@@ -343,23 +298,7 @@ def test_the_image_stays_if_the_figure_cannot_be_drawn(page):
 
 
 def test_a_phone_needs_no_sideways_scrolling(visit):
-    page = visit(**PHONE)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    root = page.locator(".live").bounding_box()
-    assert root["x"] >= 0 and root["x"] + root["width"] <= 360
-    for text in page.locator(".live-plot text").all():
-        box = text.bounding_box()
-        assert box["x"] >= root["x"] - 1
-        assert box["x"] + box["width"] <= root["x"] + root["width"] + 1
-    sizes = page.evaluate(
-        """() => [...document.querySelectorAll(".live-plot text, .live label, .live output")].map(
-          (e) => {
-            const svg = e.ownerSVGElement;
-            const scale = svg ? svg.clientWidth / svg.viewBox.baseVal.width : 1;
-            return scale * parseFloat(getComputedStyle(e).fontSize);
-          })"""
-    )
-    assert min(sizes) >= 11
+    assert fits_a_phone(visit(**PHONE))
 
 
 @pytest.mark.parametrize("settings", [DESKTOP, PHONE], ids=["desktop", "phone"])

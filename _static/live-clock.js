@@ -1,0 +1,118 @@
+/* Modes of networks of more than two layers, as pure functions: the twin of dlnlib._clock.
+
+   tau da/dt = L a^(2-2/L) (s - a) is solved by F(a(t)/s) = F(a0/s) + L s^(2-2/L) t/tau with one
+   function F per depth L, in closed form; its inverse is found by Newton's method on
+   z = log[x/(1-x)], x = a/s.  Above the target (a0 > s) the same is done with s/a for x. */
+(function () {
+  "use strict";
+  const dln = (window.dln = window.dln || {});
+
+  const expit = (z) => 1 / (1 + Math.exp(-z));
+  const logExpit = (z) => Math.min(z, 0) - Math.log1p(Math.exp(-Math.abs(z)));
+  const FAR = 40; // beyond |z| = 40 the leading term is exact to double precision
+
+  /* Sum over j of Re[w^(-2 sign j) log(1 - w^j y)] with w = exp(2 pi i/L), y = x^(1/L),
+     x = expit(z). */
+  function rootLogs(z, logX, depth, sign) {
+    const y = Math.exp(logX / depth);
+    const near = z > FAR ? logExpit(FAR) : logX;
+    let total = Math.log(-Math.expm1(near / depth)) - Math.max(z - FAR, 0);
+    for (let j = 1; 2 * j < depth; j += 1) {
+      const angle = (2 * Math.PI * j) / depth; // the pair j and L - j at once
+      const argument = Math.atan2(-y * Math.sin(angle), 1 - y * Math.cos(angle));
+      total += Math.cos(2 * angle) * Math.log1p(y * (y - 2 * Math.cos(angle)));
+      total += 2 * sign * Math.sin(2 * angle) * argument;
+    }
+    return depth % 2 === 0 ? total + Math.log1p(y) : total;
+  }
+
+  /* F at x = expit(z) < 1 [_clock.rise_clock]. */
+  dln.riseClock = function (z, depth) {
+    if (depth === 2) return z;
+    const logX = logExpit(z);
+    const fuel = (depth / (depth - 2)) * Math.exp((2 / depth - 1) * logX);
+    return -fuel - rootLogs(z, logX, depth, 1);
+  };
+
+  /* F(x) - F(infinity) at 1/x = v = expit(z) < 1 [_clock.decay_clock]. */
+  dln.decayClock = function (z, depth) {
+    const [v, power] = [expit(z), 2 - 2 / depth];
+    if (v >= 0.5) {
+      const logV = logExpit(z);
+      const fuel = (depth / (depth - 2)) * Math.exp((1 - 2 / depth) * logV);
+      return -fuel - rootLogs(z, logV, depth, -1);
+    }
+    let sum = 0; // the closed form cancels at small v
+    for (let k = 59; k >= 0; k -= 1) sum = sum * v + 1 / (power + k);
+    return sum * v ** power;
+  };
+
+  /* The two clocks, their slopes dF/dz and their inverses far below the table. */
+  const CLOCKS = {
+    rise: {
+      of: dln.riseClock,
+      slope: (z, depth) => Math.exp((2 / depth - 1) * logExpit(z)),
+      early: (clock, depth) => (-depth / (depth - 2)) * Math.log((-clock * (depth - 2)) / depth),
+      table: (clock) => clock,
+    },
+    decay: {
+      of: dln.decayClock,
+      slope: (z, depth) => Math.exp((2 - 2 / depth) * logExpit(z)),
+      early: (clock, depth) => Math.log((2 - 2 / depth) * clock) / (2 - 2 / depth),
+      table: Math.log, // straight where it is small
+    },
+  };
+
+  const [STEP, LAST] = [0.02, 4000];
+  const tables = {};
+  function tableOf(kind, depth) {
+    const { of, table } = CLOCKS[kind];
+    const value = (_, i) => table(of(-FAR + i * STEP, depth));
+    return (tables[kind + depth] ??= Float64Array.from({ length: LAST + 1 }, value));
+  }
+
+  /* z at which a clock stands at `clock`: linear between the entries of a table, then Newton. */
+  function invert(kind, clock, depth) {
+    const { of, slope, early, table } = CLOCKS[kind];
+    const values = tableOf(kind, depth);
+    const wanted = table(clock);
+    let z;
+    if (wanted <= values[0]) {
+      z = early(clock, depth);
+    } else if (wanted >= values[LAST]) {
+      z = FAR + clock - of(FAR, depth);
+    } else {
+      let [low, high] = [0, LAST];
+      while (high - low > 1) {
+        const middle = (low + high) >> 1;
+        if (values[middle] <= wanted) low = middle;
+        else high = middle;
+      }
+      z = -FAR + (low + (wanted - values[low]) / (values[high] - values[low])) * STEP;
+    }
+    for (let i = 0; i < 30; i += 1) {
+      const change = (of(z, depth) - clock) / slope(z, depth);
+      z -= change;
+      if (!(Math.abs(change) > 1e-7)) break; // the next would be its square
+    }
+    return z;
+  }
+
+  const logOdds = (s, a0) => Math.log(a0) - Math.log(s - a0);
+
+  /* A mode of a network of three layers or more, as a function of time [modes.mode_strength]. */
+  dln.deepMode = function (s, a0, tau, depth) {
+    const speed = (depth * s ** (2 - 2 / depth)) / tau;
+    if (a0 === s) return () => s;
+    if (a0 < s) {
+      const start = dln.riseClock(logOdds(s, a0), depth);
+      return (t) => s * expit(invert("rise", start + speed * t, depth));
+    }
+    if (s < 1e-100 * a0) {
+      const power = 2 - 2 / depth;
+      return (t) => a0 * (1 + (power * depth * a0 ** power * t) / tau) ** (-1 / power);
+    }
+    const start = dln.decayClock(logOdds(a0, s), depth);
+    return (t) => s * (1 + Math.exp(-invert("decay", start + speed * t, depth)));
+  };
+})();

@@ -1,0 +1,70 @@
+r"""Quadrature over the noise bulk of a spiked matrix.
+
+With x^2 = noise^2 (1 + c + 2 sqrt(c) cos(theta)), 0 <= theta <= pi, and
+beta = s0^2 / (sqrt(c) noise^2), the product of the two resolvents that a spike meets (its
+D-transform) is D = exp(-i theta) / (sqrt(c) noise^2).  The determinant of the spiked resolvent
+gains the factor 1 - s0^2 D = 1 - beta exp(-i theta), and all densities are elementary in theta.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from dlnlib._spiked import bulk_edge, detection_threshold
+
+__all__ = ["BulkMeasure", "bulk_measure", "bulk_nodes"]
+
+_NODE, _WEIGHT = np.polynomial.legendre.leggauss(240)
+_THETA, _STEP = np.pi / 2 * (_NODE + 1), np.pi / 2 * _WEIGHT
+
+
+class BulkMeasure(NamedTuple):
+    """Sums over bulk modes as weighted sums over nodes; the last two are the edges, low and high.
+
+    ``count`` adds up to the number of modes in the bulk, and ``target @ f(x)`` is the sum of
+    m_k f(s_k) over them.
+    """
+
+    x: Float[np.ndarray, "N"]
+    count: Float[np.ndarray, "N"]
+    target: Float[np.ndarray, "N"]
+
+
+def bulk_nodes(
+    noise: float, aspect: float
+) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """Singular values and weights of a quadrature; the weights add up to 1."""
+    square = 1 + aspect + 2 * np.sqrt(aspect) * np.cos(_THETA)
+    density = np.sin(_THETA) ** 2 / square * _STEP
+    return noise * np.sqrt(square), density / density.sum()
+
+
+def bulk_measure(
+    modes: int, strengths: Float[np.ndarray, "r"], noise: float, aspect: float
+) -> BulkMeasure:
+    """The bulk of a real Gaussian matrix with ``modes`` singular values and these spikes.
+
+    Beside ``modes`` times its density, the bulk has parts of order one.  Real noise has a quarter
+    of a mode at either edge and lacks half of one in between, evenly in theta.  A spike adds
+    -1/pi times the slope of the phase of 1 - beta exp(-i theta): a constant and a Poisson kernel,
+    which is sharp near the threshold; what quadrature misses of it sits at the edge.
+    """
+    root, density = bulk_nodes(1.0, aspect)
+    count, at_edge = modes * density - _STEP / (2 * np.pi), 0.25
+    target = np.zeros_like(root)
+    threshold = detection_threshold(noise=noise, aspect=aspect)
+    for s0 in strengths[strengths > 0]:
+        inverse = np.sqrt(aspect) * (noise / s0) ** 2  # 1 / beta, which is 0 without noise
+        distance = (1 - inverse) ** 2 + 2 * inverse * (1 - np.cos(_THETA))
+        poisson = (inverse**2 - 1) / distance * _STEP / (2 * np.pi)
+        count += poisson - _STEP / (2 * np.pi)
+        at_edge += (0.5 if s0 <= threshold else -0.5) - poisson.sum()
+        height = 2 * aspect * noise**3 / (np.pi * s0**2)
+        target += height * np.sin(_THETA) ** 2 / (distance * root) * _STEP
+    edges = [noise * abs(1 - np.sqrt(aspect)), bulk_edge(noise=noise, aspect=aspect)]
+    return BulkMeasure(
+        np.append(noise * root, edges),
+        np.append(count, [0.25, at_edge]),
+        np.append(target, [0.0, 0.0]),
+    )

@@ -1,0 +1,269 @@
+"""The stopping window of a spectrum of aligned modes; public in `dlnlib.stopping`."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_depth, as_matrix, as_nonnegative, as_positive, as_scalar, as_vector
+from dlnlib._clock import rise_clock
+from dlnlib._mode_clock import Flow, mode_flow
+from dlnlib._spectrum import as_mask
+from dlnlib._windows import search
+
+__all__ = [
+    "StoppingWindow",
+    "as_noise",
+    "memorisation_time",
+    "mode_window",
+    "mode_windows",
+    "one_window",
+]
+
+
+@dataclass(frozen=True)
+class StoppingWindow:
+    """The three times of a run, in the unit of tau; arrays for many runs.
+
+    Parameters
+    ----------
+    t_star : float or ndarray
+        Least spectral entropy; infinite where the entropy only falls.
+    t_opt : float or ndarray
+        Least test error; 0 where every step harms, infinite where every step helps.
+    t_memorisation : float or ndarray
+        Start of memorisation; infinite if there is no noise to memorise.
+    """
+
+    t_star: float | Float[np.ndarray, "..."]
+    t_opt: float | Float[np.ndarray, "..."]
+    t_memorisation: float | Float[np.ndarray, "..."]
+
+    @property
+    def holds(self) -> bool | Bool[np.ndarray, "..."]:
+        """Whether t_star <= t_opt <= t_memorisation."""
+        inside = (self.t_star <= self.t_opt) & (self.t_opt <= self.t_memorisation)
+        return inside if isinstance(inside, np.ndarray) else bool(inside)
+
+
+def mode_window(
+    s: ArrayLike,
+    m: ArrayLike,
+    a0: ArrayLike,
+    *,
+    noise_modes: ArrayLike,
+    tau: float = 1.0,
+    depth: float = 2,
+    variant: str = "half",
+    level: float = 0.01,
+) -> StoppingWindow:
+    """Stopping window of aligned modes: global minima of entropy and test error, refined.
+
+    Parameters
+    ----------
+    s : (K,) array_like
+        Singular values of the observed correlation, >= 0.
+    m : (K,) array_like
+        Targets u_k^T W* v_k of the modes in the teacher (see `teacher_targets`), of any sign.
+    a0 : float or (K,) array_like
+        Strengths at t = 0, > 0.
+    noise_modes : int or (K,) array_like of bool
+        Index of the first noise mode (modes in order), or a mask that is True for noise.
+    tau, depth
+        As in `dlnlib.modes.mode_strength`; at infinite depth time is counted in units of 1/L.
+    variant, level
+        Which start of memorisation, see `memorisation_time`.
+
+    Returns
+    -------
+    StoppingWindow
+        Times to about 1e-9 of the time of the fastest change; of equal minima the earliest.  An
+        entropy below 1e-300 counts as zero, so that a0 is sensible down to about 1e-100 with two
+        layers.  A deeper mode waits about (s/a0)^(1-2/L) e-folds, of which times keep 16 digits.
+
+    Raises
+    ------
+    ValueError
+        For bad strengths, shapes that do not match, an unknown `variant`, or a deep mode that
+        waits for more than 1e13 e-folds.
+
+    Examples
+    --------
+    >>> window = mode_window([3.0, 3.0, 1.0], [2.7, 2.7, 0.0], 1e-3, noise_modes=2)
+    >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
+    (1.454, 1.7, 3.453)
+    """
+    s = as_nonnegative("s", s, "move the sign of a mode into a singular vector")
+    times = mode_windows(
+        s[None],
+        as_vector("m", m)[None],
+        a0,
+        noise_modes=noise_modes,
+        tau=tau,
+        depth=depth,
+        variant=variant,
+        level=level,
+    )
+    return StoppingWindow(
+        float(times.t_star[0]), float(times.t_opt[0]), float(times.t_memorisation[0])
+    )
+
+
+def mode_windows(
+    s: ArrayLike,
+    m: ArrayLike,
+    a0: ArrayLike,
+    *,
+    noise_modes: ArrayLike,
+    tau: float = 1.0,
+    depth: float = 2,
+    variant: str = "half",
+    level: float = 0.01,
+) -> StoppingWindow:
+    """Stopping windows of many spectra with the same modes counted as noise.
+
+    Parameters
+    ----------
+    s, m : (N, K) array_like
+        Singular values and targets, one spectrum per row.
+    a0, noise_modes, tau, depth, variant, level
+        As in `mode_window`, the same for all spectra.
+
+    Returns
+    -------
+    StoppingWindow
+        With arrays (N,).
+
+    Raises
+    ------
+    ValueError
+        As in `mode_window`.
+    """
+    values = as_matrix("s", s)
+    if (values < 0).any():
+        raise ValueError(f"s must not be negative: got {values.min():g}; it is a singular value")
+    targets = as_matrix("m", m, values.shape)
+    start = as_start(a0, values.shape[1])
+    noise = as_noise(noise_modes, values.shape[1])
+    tau, depth = as_scalar("tau", tau), as_depth(depth)
+    level, share = as_level(level), is_share(variant)
+    times = np.empty((3, len(values)))
+    for i, (one, target) in enumerate(zip(values, targets, strict=True)):
+        times[:, i] = one_window(mode_flow(one, start, tau, depth), target, noise, share, level)
+    return StoppingWindow(*times)
+
+
+def one_window(
+    flow: Flow,
+    m: Float[np.ndarray, "K"],
+    noise: Bool[np.ndarray, "K"],
+    share: bool = False,
+    level: float = 0.01,
+) -> tuple[float, float, float]:
+    """The three times of one spectrum; the input has been checked."""
+    t_star, t_opt, t_share = search(flow, m, noise, level)
+    return t_star, t_opt, t_share if share else _half_time(flow, noise)
+
+
+def memorisation_time(
+    s: ArrayLike,
+    a0: ArrayLike,
+    *,
+    noise_modes: ArrayLike,
+    variant: str = "half",
+    level: float = 0.01,
+    tau: float = 1.0,
+    depth: float = 2,
+) -> float:
+    """Start of memorisation.
+
+    Parameters
+    ----------
+    s, a0, noise_modes, tau, depth
+        As in `mode_window`.
+    variant : {"half", "share"}
+        "half": the noise mode of largest s reaches s/2 (0 if it starts above).
+        "share": from here on the noise holds more than `level` of the energy, for good (0 if it
+        always does).
+    level : float
+        Share of the energy, between 0 and 1.
+
+    Returns
+    -------
+    float
+        Infinite if it never comes.
+
+    Raises
+    ------
+    ValueError
+        As in `mode_window`.
+
+    Examples
+    --------
+    >>> round(memorisation_time([3.0, 1.0], 1e-3, noise_modes=1), 3)
+    3.453
+    """
+    s = as_nonnegative("s", s, "move the sign of a mode into a singular vector")
+    window = mode_window(
+        s,
+        np.zeros(s.size),
+        a0,
+        noise_modes=noise_modes,
+        tau=tau,
+        depth=depth,
+        variant=variant,
+        level=level,
+    )
+    return window.t_memorisation
+
+
+def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
+    if not noise.any():
+        return math.inf
+    leading = int(np.where(noise, flow.s, -1).argmax())
+    if flow.a0[leading] >= flow.s[leading] / 2:
+        return 0.0
+    if flow.depth == 2:
+        return math.log(1 / flow.start[leading] - 1) / flow.speed[leading]
+    half = rise_clock(np.zeros(1), flow.depth)[0]
+    return float((half - flow.start[leading]) / flow.speed[leading])
+
+
+def as_start(a0: ArrayLike, modes: int) -> Float[np.ndarray, "K"]:
+    """One start per mode."""
+    start = as_positive("a0", a0, "a = 0 is a fixed point: start from a small positive strength")
+    if start.size not in (1, modes):
+        raise ValueError(
+            f"a0 has {start.size} entries for {modes} modes: give one, or one per mode"
+        )
+    return np.array(np.broadcast_to(start, modes))
+
+
+def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
+    """Mask of the noise modes, from a mask or the index of the first of them."""
+    given = np.asarray(noise_modes)
+    if given.dtype == bool:
+        return as_mask(given, modes)
+    if given.ndim or not np.issubdtype(given.dtype, np.integer) or not 0 <= given <= modes:
+        raise ValueError(
+            f"noise_modes must be a boolean mask or an integer from 0 to {modes}, the index of "
+            f"the first noise mode: got {noise_modes!r}"
+        )
+    return np.arange(modes) >= given
+
+
+def as_level(level: float) -> float:
+    """A share between 0 and 1."""
+    level = as_scalar("level", level)
+    if level >= 1:
+        raise ValueError(f"level must lie between 0 and 1: got {level:g}; it is a share of energy")
+    return level
+
+
+def is_share(variant: str) -> bool:
+    """Whether memorisation starts at a share of the energy."""
+    if variant not in ("half", "share"):
+        raise ValueError(f'variant must be "half" or "share": got {variant!r}')
+    return variant == "share"

@@ -1,0 +1,244 @@
+"""Chapter on stop rules: its theorems by independent routes, and its claims over seeds."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from references import CHAPTERS
+
+from dlnlib.entropy import spectral_entropy
+from dlnlib.modes import learning_time, mode_strength
+from dlnlib.random_matrix import bulk_edge, spike_forward
+from dlnlib.stopping import (
+    RULES,
+    Run,
+    entropy_minimum,
+    evidence_based,
+    excess_error,
+    oracle,
+    regret,
+    teacher_targets,
+    validation_patience,
+    window_midpoint,
+)
+from dlnlib.sweeps import read_table
+from dlnlib.tasks import spiked_teacher
+
+
+def white(samples, inputs, rng):
+    """Inputs (samples, inputs) with x^T x / samples = I exactly."""
+    q, _ = np.linalg.qr(rng.standard_normal((samples, inputs)))
+    return np.sqrt(samples) * q
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_discrepancy(seed):
+    """The rule from gradients and their variances is the one from the residual."""
+    rng = np.random.default_rng(seed)
+    n_out, n_in, samples, omega = 6, 10, 400, 0.7
+    x, teacher = white(samples, n_in, rng), rng.standard_normal((n_out, n_in))
+    sigma_noise = omega * np.sqrt(n_in / samples)
+
+    def sigma():
+        y = x @ teacher.T + omega * rng.standard_normal((samples, n_out))
+        return y.T @ x / samples
+
+    # the gradient at a fixed map varies with the samples by sigma^2 / n_in per entry
+    fixed = rng.standard_normal((n_out, n_in))
+    gradients = np.array([fixed - sigma() for _ in range(400)])
+    variance = gradients.var(axis=0)
+    assert variance.mean() == pytest.approx(sigma_noise**2 / n_in, rel=0.05)
+
+    seen = sigma()
+    t = np.linspace(0, 30, 1001)
+    u, s, vt = np.linalg.svd(seen, full_matrices=False)
+    maps = np.einsum("ik,tk,kj->tij", u, mode_strength(t, s, 1e-3), vt)
+    residual = ((maps - seen) ** 2).sum(axis=(1, 2))
+    curves = {"t": t, "entropy": t, "test_error": 1 + t, "train_error": residual}
+    stop = evidence_based(Run(**curves, noise_energy=n_out * sigma_noise**2))
+    criterion = 1 - ((maps - seen) ** 2 / (sigma_noise**2 / n_in)).mean(axis=(1, 2))
+    first = t[np.argmax(criterion > 0)]
+    assert 0 < stop <= first < stop + t[1] + 1e-12
+
+
+@pytest.mark.parametrize(("n_out", "n_in"), [(80, 80), (40, 80), (80, 40)])
+@pytest.mark.parametrize("seed", range(3))
+def test_evidence_stop(n_out, n_in, seed):
+    """The budget that the bulk leaves to the spikes: its mean and its spread."""
+    rng, c = np.random.default_rng(seed), n_out / n_in
+    strengths = np.array([4.0, 3.0])
+    left = []
+    for _ in range(300):
+        sigma = spiked_teacher(n_out, n_in, strengths, noise=1.0, rng=rng).sigma
+        s = np.linalg.svd(sigma, compute_uv=False)
+        left.append(n_out - (s[2:] ** 2).sum())
+    seen = spike_forward(strengths, aspect=c).s
+    budget = (seen**2 - strengths**2).sum()
+    assert budget == pytest.approx(sum(1 + c + c / strengths**2))
+    assert np.mean(left) == pytest.approx(budget, abs=0.25 * np.sqrt(2 * c))
+    assert np.std(left) == pytest.approx(np.sqrt(2 * c), rel=0.15)
+
+
+def two_level_run(s0, a0, depth, noise_modes=20):
+    """One spike and noise modes that all stand at the edge."""
+    (s, m), n = spike_forward(s0), bulk_edge()
+    strengths = np.array([s, *np.full(noise_modes, n)])
+    end = learning_time([n], a0, 0.9, depth=depth)[0]
+    fractions = np.linspace(0.02, 0.98, 97)
+    levels = [learning_time([x], a0, f, depth=depth) for x in (s, n) for f in fractions]
+    t = np.unique(np.concatenate([np.linspace(0, end, 400), *levels]))
+    a = mode_strength(t, strengths, a0, depth=depth)
+    return Run(
+        t=t,
+        entropy=spectral_entropy(a),
+        train_error=((a - strengths) ** 2).sum(axis=1),
+        test_error=excess_error(a, [m, *np.zeros(noise_modes)], energy=s0**2),
+        noise_mode=a[:, -1] / n,
+    )
+
+
+def start(s0, size=1e-6):
+    """Start from which noise modes have grown to a given size when the spike is learned."""
+    s, n = spike_forward(s0).s, bulk_edge()
+    return float(size ** (s / (s - n)))
+
+
+@pytest.mark.parametrize("s0", [1.5, 2.0, 4.0])
+def test_regret_limit(s0):
+    """Regret of any stop before the noise, from the strength of the spike alone."""
+    s, m = spike_forward(s0)
+    a0 = start(s0)
+    run = two_level_run(s0, a0, 2)
+    for fraction in (0.2, 0.5, 0.9, 0.999):
+        stop = learning_time([s], a0, fraction)[0]
+        theory = 1 + (fraction * s - m) ** 2 / (s0**2 - m**2)
+        assert regret(run, stop) == pytest.approx(theory, rel=5e-3)
+    assert regret(run, oracle(run)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("s0", [1.5, 2.0, 3.0, 8.0])
+def test_regret_rules(s0):
+    early, late = 1 + 4 * (s0 - 1) ** 2 / (2 * s0**2 - 1), 1 + 4 / (2 * s0**2 - 1)
+    flat = two_level_run(s0, start(s0), 2)
+    assert regret(flat, entropy_minimum(flat)) == pytest.approx(early, rel=0.01)
+    assert regret(flat, window_midpoint(flat)) == pytest.approx(late, rel=0.01)
+    deep = two_level_run(s0, 1e-9, 3)
+    assert regret(deep, entropy_minimum(deep)) == pytest.approx(late, rel=0.1)
+    assert regret(deep, window_midpoint(deep)) == pytest.approx(late, rel=0.1)
+
+
+def test_rules_cross_at_twice_the_noise():
+    x = sp.symbols("s0", positive=True)
+    s, m, n = x + 1 / x, x - 1 / x, 2
+    early, late = (sp.simplify(1 + (a - m) ** 2 / (x**2 - m**2)) for a in (s - n, s))
+    assert sp.simplify(early - 1 - 4 * (x - 1) ** 2 / (2 * x**2 - 1)) == 0
+    assert sp.simplify(late - 1 - 4 / (2 * x**2 - 1)) == 0
+    assert sp.solve(sp.numer(sp.together(early - late)), x) == [2]
+    assert sp.limit(early, x, sp.oo) == 3
+    assert (early.subs(x, 1), late.subs(x, 1)) == (1, 5)
+
+
+def test_order_of_the_rules_above_the_threshold():
+    """The evidence rule stops after the entropy rule, and before m if s0^2 > 3/2."""
+    for s0 in (1.01, 1.2, np.sqrt(1.5) + 1e-3, 2.0, 5.0, 50.0):
+        s, m = spike_forward(s0)
+        evidence = s - np.sqrt(s**2 - s0**2)
+        assert s - bulk_edge() < evidence
+        assert (evidence < m) == (s0**2 > 1.5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_noise(seed):
+    rng = np.random.default_rng(seed)
+    n_out, n_in, samples, f, omega = 4, 8, 60, 0.4, 1.3
+    kept = round((1 - f) * samples)
+    x = np.vstack([white(kept, n_in, rng), white(samples - kept, n_in, rng)])
+    np.testing.assert_allclose(x.T @ x / samples, np.eye(n_in), atol=1e-12)
+    teacher, sigma = rng.standard_normal((n_out, n_in)), omega * np.sqrt(n_in / samples)
+    parts = []
+    for _ in range(600):
+        y = x @ teacher.T + omega * rng.standard_normal((samples, n_out))
+        train = y[:kept].T @ x[:kept] / kept
+        rest = y[kept:].T @ x[kept:] / (samples - kept)
+        np.testing.assert_allclose(y.T @ x / samples, (1 - f) * train + f * rest, atol=1e-12)
+        parts.append((train - teacher, rest - teacher))
+    train_noise, rest_noise = np.array(parts).transpose(1, 0, 2, 3)
+    assert train_noise.var() == pytest.approx(sigma**2 / ((1 - f) * n_in), rel=0.05)
+    assert rest_noise.var() == pytest.approx(sigma**2 / (f * n_in), rel=0.05)
+    assert abs(np.corrcoef(train_noise.ravel(), rest_noise.ravel())[0, 1]) < 0.04
+    # the validation error, up to a constant
+    gaps = []
+    for _ in range(3):
+        w = rng.standard_normal((n_out, n_in))
+        error = ((y[kept:] - x[kept:] @ w.T) ** 2).sum() / (samples - kept)
+        gaps.append(error - ((w - rest) ** 2).sum())
+    assert np.ptp(gaps) < 1e-10
+
+
+@pytest.mark.parametrize("f", [0.1, 0.2, 0.5])
+def test_split_price(f):
+    nu = 1 / (1 - f)
+    for s0 in (1.5, 2.0, 5.0, 40.0):
+        least = [s0**2 - spike_forward(s0, noise=x).m ** 2 for x in (1.0, np.sqrt(nu))]
+        formula = nu * (2 - nu / s0**2) / (2 - 1 / s0**2)
+        assert least[1] / least[0] == pytest.approx(formula)
+    assert formula == pytest.approx(nu, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_rules_of_one_run_over_seeds(seed):
+    rng, size, a0 = np.random.default_rng(seed), 100, 1e-6
+    task = spiked_teacher(size, size, [3.0], noise=1.0, rng=rng)
+    s, t = task.modes.s, np.linspace(0, 8, 801)
+    a, below = mode_strength(t, s, a0), int((s > bulk_edge()).sum())
+    run = Run(
+        t=t,
+        entropy=spectral_entropy(a),
+        test_error=excess_error(a, teacher_targets(task), energy=9.0),
+        train_error=((a - s) ** 2).sum(axis=1),
+        noise_energy=size,
+        noise_mode=a[:, 1] / s[1],
+        edge_mode=a[:, below] / s[below],
+    )
+    stops = {n: rule(run) for n, rule in RULES.items() if n != "validation_patience"}
+    assert stops["entropy_minimum"] < stops["oracle"] < stops["window_end"]
+    assert regret(run, stops["entropy_minimum"]) > 1.3
+    assert regret(run, stops["noise_edge"]) < 1.5
+
+
+def test_patience_and_levels():
+    """Three layers, two levels of ratio 4: a patience below 3 misses the second (exercise)."""
+    s, m = [8.0, 2.0, 0.5], [7.9, 1.9, 0.0]
+    t = np.linspace(0, 40, 4001)
+    a = mode_strength(t, s, 1e-5, depth=3)
+    error = excess_error(a, m, energy=70.0)
+    curves = {"train_error": error, "test_error": error, "validation_error": error}
+    run = Run(t=t, entropy=spectral_entropy(a), **curves)
+    for patience in (1.0, 2.0):
+        assert regret(run, validation_patience(run, patience=patience)) > 1.5
+    assert regret(run, validation_patience(run, patience=3.5)) < 1.01
+
+
+def test_claims_of_the_tables():
+    """What the chapter says of its tables, from the tables alone."""
+    modes = read_table(CHAPTERS / "tables" / "regret_modes.csv")
+    assert (modes.draws >= 200).all()
+    one = modes[(modes.spikes == "one") & (modes.dimension == 64) & (modes.a0 == 1e-6)]
+    entropy, split = (
+        one[one.rule == rule].set_index(["depth", "signal"])
+        for rule in ("entropy_minimum", "validation")
+    )
+    assert (entropy.high < split.low)[[(2, 1.25), (2, 1.5), (3, 4.0), (3, 8.0)]].all()
+    assert (entropy.low > split.high)[[(2, 2.0), (2, 3.0), (3, 1.5), (3, 2.0)]].all()
+    # the limit is approached as the start shrinks
+    small = modes[(modes.spikes == "one") & (modes.depth == 2) & (modes.signal == 2.0)]
+    small = small[(small.rule == "entropy_minimum") & (small.dimension == 64)]
+    last = small.set_index("a0").regret.sort_index(ascending=False).loc[1e-4:]
+    assert (last.diff().dropna() > 0).all()
+    assert abs(last.iloc[-1] - (1 + 4 / 7)) < 0.1
+    levels = modes[(modes.spikes == "levels") & (modes.signal == 3.0)]
+    assert (levels.regret[levels.rule == "entropy_minimum"] > 10).all()
+    assert (levels.regret[levels.rule == "validation"] < 1.4).all()
+    digits = read_table(CHAPTERS / "tables" / "regret_digits.csv")
+    entropy = digits[digits.rule == "entropy_minimum"].set_index("label_noise")
+    assert (entropy.regret.loc[0.0] > 1.25).all()
+    assert (entropy.regret.loc[0.7] < 1.3).all()
