@@ -98,6 +98,22 @@ def batch_steps(x, y, indices, noise, lr, u, v, limit, gain, shift):
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def _residuals(u, v, columns, y, out):
+    """Fill ``out`` with X (u v) - y, all samples at once; their mean square."""
+    for i in range(y.size):
+        out[i] = -y[i]
+    for j in range(u.size):
+        beta = u[j] * v[j]
+        for i in range(y.size):
+            out[i] += beta * columns[j, i]
+    total = 0.0
+    for i in range(y.size):
+        total += out[i] * out[i]
+    return total / y.size
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v, limit):
     """Euler-Maruyama steps of the model of SGD, in place; return as `single_steps`.
 
@@ -110,20 +126,14 @@ def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v
     residual, step = np.empty(n), np.empty(u.size)
     for k in range(lr.size):
         for s in range(substeps):
-            mean_square = centre = 0.0
-            for i in range(n):
-                residual[i] = -y[i]
-            for j in range(u.size):
-                beta = u[j] * v[j]
-                for i in range(n):
-                    residual[i] += beta * columns[j, i]
-            for i in range(n):
-                if not abs(residual[i]) < limit:
-                    return k
-                mean_square += residual[i] * residual[i] / n
-                centre += brownian[k, s, i] / n
+            mean_square = _residuals(u, v, columns, y, residual)
+            if not mean_square < limit * limit:
+                return k
             if level.size:
                 mean_square = 2 * level[k]
+            centre = 0.0
+            for i in range(n):
+                centre += brownian[k, s, i] / n
             step[:] = 0.0
             for i in range(n):
                 if kind == 0:

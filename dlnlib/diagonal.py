@@ -151,7 +151,7 @@ def train_diagonal(
     >>> x, y = [[1.0, 2.0]], [1.0]
     >>> runs = train_diagonal(x, y, [0.1] * 500, batch=None)
     >>> runs.beta[0, -1].round(4).tolist()
-    [0.0155, 0.4923]
+    [0.0382, 0.4809]
     """
     start, sizes = Start.of(x, y, u0, v0), as_step_sizes(lr)
     noise = float(as_nonnegative("label_noise", label_noise)[0])

@@ -19,7 +19,6 @@ from dlnlib.diagonal import (
 )
 from dlnlib.schedules import constant, step_decay
 
-
 BITS = ["0x1.c56afc1b45624p-2", "0x1.4d992add8e74ap-1", "-0x1.fc641d929f257p-8"]
 
 
