@@ -33,6 +33,7 @@ from dlnlib._diagonal_runs import (
 )
 from dlnlib._diagonal_steps import batch_steps, single_steps
 from dlnlib._implicit_bias import basis_pursuit, hyperbolic_entropy, implicit_bias
+from dlnlib._stability import stability_threshold
 
 __all__ = [
     "DiagonalRuns",
@@ -43,6 +44,7 @@ __all__ = [
     "hyperbolic_entropy",
     "implicit_bias",
     "sparse_regression",
+    "stability_threshold",
     "train_diagonal",
 ]
 

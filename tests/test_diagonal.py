@@ -15,6 +15,7 @@ from dlnlib.diagonal import (
     hyperbolic_entropy,
     implicit_bias,
     sparse_regression,
+    stability_threshold,
     train_diagonal,
 )
 from dlnlib.schedules import constant, step_decay
@@ -279,6 +280,31 @@ def test_tracked_start_of_general_weights(task):
     assert swapped.any()
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (4, 6), (1, 2)])
+def test_stability_threshold_is_that_of_the_second_moments(shape):
+    """The map of the second moments of the residuals, written out, has radius one there."""
+    rows = generator(3).standard_normal(shape)
+    n, gram = len(rows), rows @ rows.T
+    threshold = stability_threshold(rows)
+
+    def radius(lr):
+        step = [np.eye(n) - lr * np.outer(gram[:, i], np.eye(n)[i]) for i in range(n)]
+        moments = np.mean([np.kron(s, s) for s in step], axis=0)
+        span = np.linalg.svd(gram)[0][:, : np.linalg.matrix_rank(gram)]
+        both = np.kron(span, span)  # residuals move in the span of the Jacobian only
+        return np.abs(np.linalg.eigvals(both.T @ moments @ both)).max()
+
+    assert radius(0.99 * threshold) < 1 < radius(1.01 * threshold)
+    assert radius(threshold) == pytest.approx(1, abs=1e-8)
+
+
+def test_stability_threshold_bounds():
+    rows = generator(4).standard_normal((6, 4))
+    assert stability_threshold(3 * rows) == pytest.approx(stability_threshold(rows) / 9)
+    descent = 2 * len(rows) / np.linalg.eigvalsh(rows @ rows.T)[-1]
+    assert 2 / (rows**2).sum(axis=1).max() <= stability_threshold(rows) <= descent
+
+
 def test_sparse_regression():
     task = sparse_regression(50, 20, 4, n_test=30, rng=generator(1))
     assert (task.x.shape, task.x_test.shape) == ((50, 20), (30, 20))
@@ -316,6 +342,7 @@ X, Y, LR = [[1.0, 2.0], [0.0, 1.0]], [1.0, 2.0], [0.1, 0.1]
         (lambda: implicit_bias([[1.0, 1.0]] * 2, [1.0, 2.0], 1.0), "linearly independent"),
         (lambda: basis_pursuit([[1.0, 1.0]] * 2, [1.0, 2.0]), "no solution"),
         (lambda: diagonal_flow([1.0, 0.0], X, Y), "must not decrease"),
+        (lambda: stability_threshold([[0.0]]), "jacobian is zero"),
     ],
 )
 def test_bad_inputs(call, message):
