@@ -19,12 +19,8 @@ __all__ = ["batch_steps", "diffusion_steps", "single_steps"]
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _predict(u, v, x, i, lanes):
-    # Products first, then sums: the compiler turns each loop into vector instructions, but not both
-    # in one.  Constant indices into rows of eight cost no bounds.
-    products = lanes.reshape(u.size)
-    for j in range(u.size):
-        products[j] = u[j] * v[j] * x[i, j]
+def _sum(lanes):
+    # Constant indices into rows of eight cost no bounds.
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     for row in range(len(lanes)):
         s0 += lanes[row, 0]
@@ -40,6 +36,17 @@ def _predict(u, v, x, i, lanes):
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def _predict(u, v, x, i, lanes):
+    # Products first, then sums: the compiler turns each loop into vector instructions, but not both
+    # in one.
+    products = lanes.reshape(u.size)
+    for j in range(u.size):
+        products[j] = u[j] * v[j] * x[i, j]
+    return _sum(lanes)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def _move(u, v, step):
     for j in range(u.size):
         before = u[j]
@@ -51,48 +58,22 @@ def _move(u, v, step):
 @no_type_check
 def single_steps(x, y, indices, noise, lr, u, v, limit):
     """SGD with batch 1, in place; the first iteration whose residual exceeds ``limit``, or -1."""
-    lanes = np.empty((u.size // 8, 8))
+    products = np.empty(u.size)
+    lanes = products.reshape(u.size // 8, 8)
+    _predict(u, v, x, indices[0, 0], lanes)
     for k in range(lr.size):
-        i = indices[k, 0]
-        residual = _predict(u, v, x, i, lanes) - y[i]
+        i, following = indices[k, 0], indices[min(k + 1, lr.size - 1), 0]
+        residual = _sum(lanes) - y[i]
         if noise.size:
             residual -= noise[k, 0]
         if not abs(residual) < limit:
             return k
         scale = lr[k] * residual
-        for j in range(u.size):
+        for j in range(u.size):  # moves the weights and multiplies for the next prediction
             step, before = scale * x[i, j], u[j]
             u[j] = before - step * v[j]
             v[j] = v[j] - step * before
-    return -1
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def batch_steps(x, y, indices, noise, lr, u, v, limit, gain, shift):
-    """Any batch, in place, as `single_steps`; ``indices`` of one row serve every iteration.
-
-    If ``gain`` (d,) is not empty, it collects the sum of log|1 - step^2| over the iterations, and
-    ``shift`` (d,) that of log|(1 - step) / (1 + step)| / 2 + step, with step = lr * gradient.
-    """
-    batch, step, lanes = indices.shape[1], np.empty(u.size), np.empty((u.size // 8, 8))
-    for k in range(lr.size):
-        rows = indices[min(k, len(indices) - 1)]
-        step[:] = 0.0
-        for b in range(batch):
-            i = rows[b]
-            residual = _predict(u, v, x, i, lanes) - y[i]
-            if noise.size:
-                residual -= noise[k, b]
-            if not abs(residual) < limit:
-                return k
-            scale = lr[k] * residual / batch
-            for j in range(u.size):
-                step[j] += scale * x[i, j]
-        _move(u, v, step)
-        for j in range(gain.size):
-            gain[j] += log(abs((1 - step[j]) * (1 + step[j])))
-            shift[j] += log(abs((1 - step[j]) / (1 + step[j]))) / 2 + step[j]
+            products[j] = u[j] * v[j] * x[following, j]
     return -1
 
 
@@ -110,6 +91,40 @@ def _residuals(u, v, columns, y, out):
     for i in range(y.size):
         total += out[i] * out[i]
     return total / y.size
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
+    """Any batch, in place, as `single_steps`; ``indices`` of one row serve every iteration.
+
+    ``columns`` is empty, or for a batch of all samples in order the transpose of x in memory.
+    If ``gain`` (d,) is not empty, it collects the sum of log|1 - step^2| over the iterations, and
+    ``shift`` (d,) that of log|(1 - step) / (1 + step)| / 2 + step, with step = lr * gradient.
+    """
+    batch, step, lanes = indices.shape[1], np.empty(u.size), np.empty((u.size // 8, 8))
+    residual = np.empty(batch)
+    for k in range(lr.size):
+        rows = indices[min(k, len(indices) - 1)]
+        if columns.size:
+            _residuals(u, v, columns, y, residual)
+        else:
+            for b in range(batch):
+                residual[b] = _predict(u, v, x, rows[b], lanes) - y[rows[b]]
+        step[:] = 0.0
+        for b in range(batch):
+            if noise.size:
+                residual[b] -= noise[k, b]
+            if not abs(residual[b]) < limit:
+                return k
+            i, scale = rows[b], lr[k] * residual[b] / batch
+            for j in range(u.size):
+                step[j] += scale * x[i, j]
+        _move(u, v, step)
+        for j in range(gain.size):
+            gain[j] += log(abs((1 - step[j]) * (1 + step[j])))
+            shift[j] += log(abs((1 - step[j]) / (1 + step[j]))) / 2 + step[j]
+    return -1
 
 
 @njit(cache=True, nogil=True)

@@ -182,16 +182,17 @@ def train_diagonal(
 def _descent(start, lr, batch, noise, stream, sums) -> Advance:
     """Advance of one run: its draws and its sums of logarithms."""
     rows = np.arange(start.y.size)[None, :]
+    columns = np.empty((0, 0)) if batch else np.ascontiguousarray(start.x.T)
     picks, labels = (None, None) if stream is None else stream.spawn(2)
 
     def advance(first, last, u, v) -> int:
         shape = (last - first, batch or start.y.size)
         chosen = rows if batch is None else picks.integers(start.y.size, size=shape)
         errors = noise * labels.standard_normal(shape) if noise else np.empty((0, 0))
-        given = (start.x, start.y, chosen, errors, lr[first:last], u, v, start.limit)
+        given = (start.y, chosen, errors, lr[first:last], u, v, start.limit)
         if batch == 1 and not sums.size:
-            return single_steps(*given)
-        return batch_steps(*given, *sums)
+            return single_steps(start.x, *given)
+        return batch_steps(start.x, columns, *given, *sums)
 
     return advance
 
