@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_vector
+from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_vector
 
-__all__ = ["ReLUNetwork"]
+__all__ = ["ReLUNetwork", "gaussian_start"]
 
 _WIDTHS = "the widths are inputs, hidden layers, then 1 output, as in (1, 100, 1)"
 
@@ -149,3 +149,42 @@ class ReLUNetwork:
                 z += outputs[-1][..., row, None] * block[..., row, None, :]
             outputs.append(z if layer == len(layers) - 1 else np.maximum(z, 0))
         return outputs
+
+
+def gaussian_start(
+    network: ReLUNetwork, scales: ArrayLike, *, rng: np.random.Generator, runs: int = 1
+) -> Float[np.ndarray, "runs P"]:
+    """Random parameters: Gaussian weights, and biases uniform within 1/sqrt(inputs).
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    scales : float or (L,) array_like
+        Standard deviations of the weights, one for all layers or one per layer.
+    rng : numpy.random.Generator
+    runs : int
+        Number of starts.
+
+    Returns
+    -------
+    (runs, P) ndarray
+
+    Raises
+    ------
+    ValueError
+        If a scale is negative, or there is not one per layer.
+    """
+    scales = as_nonnegative("scales", scales, "it is a standard deviation")
+    if scales.size not in (1, len(network.biases)):
+        raise ValueError(f"scales needs one entry, or one per layer: got {scales.size}")
+    theta = np.zeros(
+        (as_count("runs", runs, 1, "it is the number of starts"), network.n_parameters)
+    )
+    scales = np.broadcast_to(scales, len(network.biases))
+    for start in theta:
+        for weight, scale in zip(network.weights(start), scales, strict=True):
+            weight[...] = scale * rng.standard_normal(weight.shape)
+        for bias, inputs in zip(network.bias_vectors(start), network.widths[:-1], strict=True):
+            if bias is not None:
+                bias[...] = rng.uniform(-1, 1, bias.shape) / np.sqrt(inputs)
+    return theta

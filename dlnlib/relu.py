@@ -27,12 +27,23 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._blocks import in_blocks
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_vector
+from dlnlib._checks import as_count, as_matrix, as_vector
 from dlnlib._diagonal_runs import as_iterations, as_step_sizes
 from dlnlib._relu_kernel import LANES, sgd_steps
-from dlnlib._relu_network import ReLUNetwork
+from dlnlib._relu_network import ReLUNetwork, gaussian_start
+from dlnlib._relu_tasks import ReLUTask, line_task, published_run, three_layer_task, two_layer_task
 
-__all__ = ["ReLUNetwork", "ReLURuns", "gaussian_start", "train_relu"]
+__all__ = [
+    "ReLUNetwork",
+    "ReLURuns",
+    "ReLUTask",
+    "gaussian_start",
+    "line_task",
+    "published_run",
+    "three_layer_task",
+    "train_relu",
+    "two_layer_task",
+]
 
 _LIMIT = 1e6  # residuals this far above the labels never come back
 _CHUNK = 2**16  # samples drawn at a time
@@ -67,45 +78,6 @@ class ReLURuns:
         """The runs that did not diverge; there is no NaN in them."""
         kept = ~self.diverged
         return replace(self, theta=self.theta[kept], diverged_at=self.diverged_at[kept])
-
-
-def gaussian_start(
-    network: ReLUNetwork, scales: ArrayLike, *, rng: np.random.Generator, runs: int = 1
-) -> Float[np.ndarray, "runs P"]:
-    """Random parameters: Gaussian weights, and biases uniform within 1/sqrt(inputs).
-
-    Parameters
-    ----------
-    network : ReLUNetwork
-    scales : float or (L,) array_like
-        Standard deviations of the weights, one for all layers or one per layer.
-    rng : numpy.random.Generator
-    runs : int
-        Number of starts.
-
-    Returns
-    -------
-    (runs, P) ndarray
-
-    Raises
-    ------
-    ValueError
-        If a scale is negative, or there is not one per layer.
-    """
-    scales = as_nonnegative("scales", scales, "it is a standard deviation")
-    if scales.size not in (1, len(network.biases)):
-        raise ValueError(f"scales needs one entry, or one per layer: got {scales.size}")
-    theta = np.zeros(
-        (as_count("runs", runs, 1, "it is the number of starts"), network.n_parameters)
-    )
-    scales = np.broadcast_to(scales, len(network.biases))
-    for start in theta:
-        for weight, scale in zip(network.weights(start), scales, strict=True):
-            weight[...] = scale * rng.standard_normal(weight.shape)
-        for bias, inputs in zip(network.bias_vectors(start), network.widths[:-1], strict=True):
-            if bias is not None:
-                bias[...] = rng.uniform(-1, 1, bias.shape) / np.sqrt(inputs)
-    return theta
 
 
 def train_relu(

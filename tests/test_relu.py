@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlnlib._torch_numbers import TorchNumbers
 from dlnlib.relu import ReLUNetwork, gaussian_start, train_relu
 
 SHAPES = [
@@ -269,3 +270,15 @@ def test_bad_input():
         train_relu(network, theta, x, y, [0.1], rng=rng, record=[2])
     with pytest.raises(ValueError, match="one per layer"):
         gaussian_start(network, [1.0, 1.0, 1.0], rng=rng)
+
+
+def test_numbers_of_pytorch():
+    """Uniform and normal numbers as PyTorch prints them after manual_seed(5)."""
+    bits = np.random.RandomState
+    uniform = TorchNumbers(bits(5)).uniform(4)
+    np.testing.assert_allclose(uniform, [0.8302519, 0.12611091, 0.9074697, 0.81992704], rtol=1e-6)
+    few = TorchNumbers(bits(5)).normal(4)
+    np.testing.assert_allclose(few, [-0.48678076, -0.6038216, -0.55809623, 0.6675243], rtol=1e-6)
+    many = TorchNumbers(bits(5)).normal(20, scale=2.0)
+    shown = [1.8423299, 0.51888716, -1.7119213, -1.7013793, -0.12966268, -0.60176563]
+    np.testing.assert_allclose(many[:6] / 2, shown, rtol=1e-6)
