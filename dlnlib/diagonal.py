@@ -14,8 +14,7 @@ Gunasekar & Flammarion, NeurIPS 2023; the settings of the experiments are those 
 Varre, Pillaud-Vivien & Flammarion, ICML 2023.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +32,7 @@ from dlnlib._diagonal_runs import (
 )
 from dlnlib._diagonal_steps import batch_steps, single_steps
 from dlnlib._implicit_bias import basis_pursuit, hyperbolic_entropy, implicit_bias
+from dlnlib._sparse_task import SparseTask, sparse_regression
 from dlnlib._stability import stability_threshold
 
 __all__ = [
@@ -49,54 +49,6 @@ __all__ = [
 ]
 
 _CHUNK = 2**16  # random numbers drawn at a time
-
-
-@dataclass(frozen=True, eq=False)
-class SparseTask:
-    """Sparse linear regression: Gaussian inputs, noise-free labels y = X teacher."""
-
-    x: Float[np.ndarray, "n d"]
-    y: Float[np.ndarray, "n"]
-    x_test: Float[np.ndarray, "q d"]
-    y_test: Float[np.ndarray, "q"]
-    teacher: Float[np.ndarray, "d"]
-
-
-def sparse_regression(
-    n: int, d: int, r: int, *, n_test: int = 1000, rng: np.random.Generator
-) -> SparseTask:
-    """Inputs N(0, I_d) and a teacher of unit norm that is positive on its first r coordinates.
-
-    Parameters
-    ----------
-    n, d, r : int
-        Training samples, inputs, non-zero coordinates of the teacher (|N(0, 1)| before scaling).
-    n_test : int
-        Held-out samples.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    SparseTask
-        Labels and norm are summed in a fixed order, so that they do not depend on the machine.
-
-    Raises
-    ------
-    ValueError
-        If a number is below 1, or r exceeds d.
-    """
-    n, d, r, n_test = (
-        as_count(name, value, 1, "it counts samples or coordinates")
-        for name, value in (("n", n), ("d", d), ("r", r), ("n_test", n_test))
-    )
-    if r > d:
-        raise ValueError(f"r must be at most d = {d}: got {r}; the teacher has d coordinates")
-    x, x_test = rng.standard_normal((n, d)), rng.standard_normal((n_test, d))
-    teacher = np.zeros(d)
-    teacher[:r] = np.abs(rng.standard_normal(r))
-    teacher /= math.sqrt(math.fsum(teacher**2))
-    y, y_test = (sum(inputs[:, j] * teacher[j] for j in range(r)) for inputs in (x, x_test))
-    return SparseTask(x, y, x_test, y_test, teacher)
 
 
 def train_diagonal(

@@ -314,6 +314,8 @@ def test_sparse_regression():
     np.testing.assert_allclose(task.y, task.x @ task.teacher, atol=1e-14)
     np.testing.assert_allclose(task.y_test, task.x_test @ task.teacher, atol=1e-14)
     assert np.abs(task.x.std() - 1) < 0.1
+    assert (task.x * 2**32 % 1 == 0).all()
+    np.testing.assert_allclose(task.x, generator(1).standard_normal((50, 20)), atol=2**-33)
 
 
 X, Y, LR = [[1.0, 2.0], [0.0, 1.0]], [1.0, 2.0], [0.1, 0.1]
