@@ -74,6 +74,16 @@ def _add_scaled(builder, c, a, b, i, j, k, n):
 
 @_loop
 @no_type_check
+def _set_scaled(builder, c, a, b, i, j, k, n):
+    """Rows c[i + q] = a[j] b[k + q], q < n."""
+    scale = a.load(j)
+    with cgutils.for_range(builder, n, intp=_INDEX) as loop:
+        row = b.load(builder.add(k, loop.index))
+        c.store(builder.add(i, loop.index), builder.fmul(scale, row))
+
+
+@_loop
+@no_type_check
 def _add_dot(builder, c, a, b, i, j, k, n):
     """Row c[i] += sum over q < n of a[j + q] b[k + q], in this order."""
     total = cgutils.alloca_once_value(builder, c.load(i))
@@ -105,10 +115,11 @@ def _predict(theta, widths, at, bias, h, one, output):
     for layer in range(last):
         start, m, k = at[layer], widths[layer], widths[layer + 1]
         out = i + m
-        h[out : out + k] = 0.0
         if bias[layer]:
-            _add_scaled(h, out, one, 0, theta, start + m * k, k)
-        for row in range(m):
+            _set_scaled(h, out, one, 0, theta, start + m * k, k)
+        else:
+            _set_scaled(h, out, h, i, theta, start, k)
+        for row in range(0 if bias[layer] else 1, m):
             _add_scaled(h, out, h, i + row, theta, start + row * k, k)
         _where_positive(h, out, h, out, h, out, k)
         i = out
@@ -128,8 +139,7 @@ def _update(theta, target, widths, at, bias, h, one, delta, step):
     """
     last = widths.size - 2
     i, m, start = widths[:last].sum(), widths[last], at[last]
-    delta[:m] = 0.0
-    _add_scaled(delta, 0, step, 0, theta, start, m)
+    _set_scaled(delta, 0, step, 0, theta, start, m)
     _add_scaled(target, start, step, 0, h, i, m)
     if bias[last]:
         _add_scaled(target, start + m, one, 0, step, 0, 1)
