@@ -93,7 +93,7 @@ def _residuals(u, v, columns, y, out):
     return total / y.size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # a step of exactly 1: infinite logarithms
 @no_type_check
 def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
     """Any batch, in place, as `single_steps`; ``indices`` of one row serve every iteration.

@@ -16,7 +16,6 @@ from dlnlib._checks import as_matrix, as_positive, as_vector
 __all__ = ["basis_pursuit", "hyperbolic_entropy", "implicit_bias"]
 
 _TOLERANCE = 1e-13  # of X beta = y, relative to the largest label
-_STAGE = 1.0  # largest change of log alpha^2 between two warm starts
 _NEWTON = 100  # steps of one stage; a warm start needs about five
 
 
@@ -91,7 +90,8 @@ def implicit_bias(
     columns = inputs.shape[1]
     target = np.broadcast_to(np.log(as_positive("alpha_squared", alpha_squared)), columns)
     moved = np.broadcast_to(as_vector("shift", shift), columns)
-    stages = max(1, int(np.ceil(max(np.abs(target).max(), 2 * np.abs(moved).max()) / _STAGE)))
+    # Warm starts: log alpha^2 and twice the shift change by at most one between two stages.
+    stages = max(1, int(np.ceil(max(np.abs(target).max(), 2 * np.abs(moved).max()))))
     dual, beta = np.zeros(len(inputs)), np.zeros(columns)
     for stage in np.arange(1, stages + 1) / stages:
         log_alpha, start = stage * target, stage * moved

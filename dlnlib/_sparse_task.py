@@ -25,7 +25,12 @@ class SparseTask:
 
 
 def sparse_regression(
-    n: int, d: int, r: int, *, n_test: int = 1000, rng: np.random.Generator
+    n: int,
+    d: int,
+    r: int,
+    *,
+    n_test: int = 1000,
+    rng: np.random.Generator | np.random.RandomState,
 ) -> SparseTask:
     """Inputs N(0, I_d) and a teacher of unit norm that is positive on its first r coordinates.
 
@@ -35,7 +40,8 @@ def sparse_regression(
         Training samples, inputs, non-zero coordinates of the teacher (|N(0, 1)| before scaling).
     n_test : int
         Held-out samples.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or numpy.random.RandomState
+        The second, with seed 0, draws the data of the public code.
 
     Returns
     -------

@@ -89,7 +89,7 @@ def train_diagonal(
         Numbers of iterations after which the weights are kept; by default the first and the last.
     track : bool
         Also measure the effective initialisation and the shift of the start, see `DiagonalRuns`.
-        Both are infinite or undefined where u0 = v0 or u0 = -v0.
+        The shift is infinite where u0 = v0 or u0 = -v0, or once a step is exactly 1 or -1.
 
     Returns
     -------
@@ -165,8 +165,6 @@ def diagonal_flow(
     *,
     u0: ArrayLike = 0.1,
     v0: ArrayLike = 0.0,
-    rtol: float = 1e-9,
-    atol: float = 1e-12,
 ) -> DiagonalRuns:
     r"""Gradient flow, integrated in z = -(integral of the gradient in beta).
 
@@ -181,8 +179,6 @@ def diagonal_flow(
         Training samples.
     u0, v0 : float or (d,) array_like
         Initial weights.
-    rtol, atol : float
-        Tolerances of the integrator for z.
 
     Returns
     -------
@@ -206,7 +202,9 @@ def diagonal_flow(
         u, v = weights(z)
         return (start.y - inputs @ (u * v)) @ inputs / n
 
-    path = solve_ivp(velocity, (0.0, times[-1]), np.zeros(d), "DOP853", times, rtol=rtol, atol=atol)
+    path = solve_ivp(
+        velocity, (0.0, times[-1]), np.zeros(d), "DOP853", times, rtol=1e-9, atol=1e-12
+    )
     if not path.success:
         raise ValueError(f"gradient flow was not integrated: {path.message}; end it earlier")
     u, v = weights(path.y.T)

@@ -270,6 +270,15 @@ def test_end_of_a_run_is_predicted_from_its_gradients(task, seed, batch):
     assert np.abs(end - flow).max() > 1e-3
 
 
+@pytest.mark.parametrize(("label", "u0", "sign"), [(1.0, [1.0], 1), (-1.0, [1.0], -1)])
+def test_tracking_survives_a_step_of_exactly_one(label, u0, sign):
+    """Then u + v or u - v is zero for ever: no error, but an infinite shift."""
+    runs = train_diagonal([[1.0]], [label], [1.0], u0=u0, batch=None, track=True)
+    assert runs.alpha_squared.tolist() == [[0.0]]
+    assert runs.shift.tolist() == [[sign * np.inf]]
+    assert runs.u[0, -1, 0] == sign * runs.v[0, -1, 0] == 1
+
+
 def test_tracked_start_of_general_weights(task):
     """beta = alpha^2 sinh(2 z) / 2 at the start too, with z the first shift."""
     u0, v0 = generator(1).standard_normal((2, 30))
