@@ -21,6 +21,7 @@ __all__ = ["ReLUTask", "line_task", "published_run", "three_layer_task", "two_la
 _LINE = ReLUNetwork((1, 100, 1), (True, False))
 _TWO, _TWO_TEACHER = ReLUNetwork((2, 20, 1), False), ReLUNetwork((2, 3, 1), False)
 _THREE, _THREE_TEACHER = ReLUNetwork((5, 10, 10, 1)), ReLUNetwork((5, 2, 2, 1))
+_LINE_X = np.arange(-5.5, 6)[:, None] / 4 + 0.07
 _LINE_Y = [-2, 1.5, 0, 0, 2, 1, 0, -1, 0, 1, 2, -1]
 
 
@@ -72,17 +73,16 @@ def line_task(*, rng: np.random.Generator) -> ReLUTask:
         signs = rng.choice([-2.5, 2.5], size=(runs, 100))
         return np.hstack([signs, *(s * rng.standard_normal((runs, 100)) for s in (2.5, 4.0))])
 
-    x = np.arange(-5.5, 6)[:, None] / 4 + 0.07
-    return _line(rng.uniform(x[0], x[-1], (300, 1)), starts)
+    return _line(rng.uniform(_LINE_X[0], _LINE_X[-1], (300, 1)), starts)
 
 
 def _line(x_test, starts) -> ReLUTask:
-    steps, x = 31_623, np.arange(-5.5, 6)[:, None] / 4 + 0.07
+    steps = 31_623
     lr = {
         name: linear_warmup(2e-4, steps, until=share, factor=400 * share, by=by)
         for name, share, by in (("2 %", 0.02, 2.5), ("50 %", 0.5, 3.0))
     }
-    return ReLUTask(_LINE, x, 0.345 + np.array(_LINE_Y), x_test, None, lr, 0.999, starts)
+    return ReLUTask(_LINE, _LINE_X, 0.345 + np.array(_LINE_Y), x_test, None, lr, 0.999, starts)
 
 
 def two_layer_task(*, rng: np.random.Generator) -> ReLUTask:

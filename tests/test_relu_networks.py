@@ -14,7 +14,7 @@ from dlnlib.relu import (
     train_relu,
     two_layer_task,
 )
-from dlnlib.sparsity import distinct_units, feature_sparsity, numerical_rank
+from dlnlib.sparsity import feature_sparsity, numerical_rank
 
 LABELS = {  # as printed in the public notebooks
     "two layers": [0.9664, -0.5862, 0.4440, 0.9520, 0.8456, 0.6576, -1.0138, 0.7839],
@@ -35,24 +35,6 @@ def test_relu_step(widths, biases):
     residual = network.predict(theta, x)[i] - y[i]
     moved = train_relu(network, theta, x, y, [eta], order=[i]).theta[0, -1]
     np.testing.assert_allclose(moved, theta - 2 * eta * residual * gradient, atol=1e-8)
-
-
-@given(st.integers(0, 10**6), st.floats(0.3, 0.999))
-def test_sparsity_coefficient(seed, rho):
-    """The definition, with the units that are kept found one by one."""
-    rng = np.random.default_rng(seed)
-    z = np.maximum(rng.standard_normal((10, 7)), 0)
-    z[:, 4] = 3 * z[:, 1]
-    z[:, 5] = 0
-    unit = z / np.where(z.any(axis=1), np.linalg.norm(z, axis=1), 1)[:, None]
-    left = [j for j in range(7) if unit[:, j].any()]
-    for j in range(7):
-        others = [k for k in left if k != j]
-        if j in left and any(abs(np.corrcoef(unit[:, j], unit[:, k])[0, 1]) > rho for k in others):
-            left = others
-    assert np.flatnonzero(distinct_units(z, correlation=rho)).tolist() == left
-    count = sum(z[i, j] != 0 for i in range(10) for j in left)
-    assert feature_sparsity(z, correlation=rho) == pytest.approx(count / 70)
 
 
 def variation(network, theta, first, last):

@@ -38,7 +38,7 @@ def draw_features(seed, n, m):
 
 
 @given(st.integers(0, 10**6), st.integers(3, 20), st.integers(1, 15), st.floats(0.3, 0.999))
-def test_coefficient_against_the_definition(seed, n, m, threshold):
+def test_sparsity_coefficient(seed, n, m, threshold):
     features = draw_features(seed, n, m)
     assert feature_sparsity(features, correlation=threshold) == pytest.approx(
         plain_coefficient(features, threshold), abs=1e-12
