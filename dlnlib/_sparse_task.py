@@ -25,12 +25,7 @@ class SparseTask:
 
 
 def sparse_regression(
-    n: int,
-    d: int,
-    r: int,
-    *,
-    n_test: int = 1000,
-    rng: np.random.Generator | np.random.RandomState,
+    n: int, d: int, r: int, *, n_test: int = 1000, rng: np.random.Generator
 ) -> SparseTask:
     """Inputs N(0, I_d) and a teacher of unit norm that is positive on its first r coordinates.
 
@@ -40,8 +35,8 @@ def sparse_regression(
         Training samples, inputs, non-zero coordinates of the teacher (|N(0, 1)| before scaling).
     n_test : int
         Held-out samples.
-    rng : numpy.random.Generator or numpy.random.RandomState
-        The second, with seed 0, draws the data of the public code.
+    rng : numpy.random.Generator
+        NumPy's older RandomState does as well; with seed 0 it draws the data of the public code.
 
     Returns
     -------
