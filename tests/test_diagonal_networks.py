@@ -170,6 +170,26 @@ def test_longer_large_steps_leave_fewer_coordinates(seed):
     assert counts[0] > counts[1] > counts[2]
 
 
+def test_whether_longer_is_better_depends_on_the_streams():
+    """Share of streams on which the 50 % schedule ends below the 10 % one, for two draws of 60."""
+    task = sparse_regression(80, 200, 20, rng=np.random.RandomState(0))
+    shares = []
+    for seed in (2023, 4023):
+        ends = [
+            train_diagonal(
+                task.x,
+                task.y,
+                step_decay(0.282, 100_001, at=at, by=by),
+                runs=60,
+                rng=generator(seed),
+            )
+            for at, by in ((0.1, 4.8), (0.5, 1.5))
+        ]
+        short, long = (runs.loss(task.x_test, task.y_test)[:, -1] for runs in ends)
+        shares.append((long < short)[~ends[1].diverged].mean())
+    assert shares[1] < 0.5 < shares[0]
+
+
 def test_large_steps_hurt_gradient_descent_and_help_sgd():
     """At 90 % of their largest stable steps, on most data sets; descent shrinks on the support."""
     worse, ratios = [], []
