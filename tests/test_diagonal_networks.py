@@ -7,6 +7,7 @@ import pytest
 from scipy.linalg import expm
 
 from dlnlib.diagonal import (
+    SparseTask,
     basis_pursuit,
     diagonal_flow,
     diagonal_jacobian,
@@ -33,6 +34,18 @@ def own_threshold(task):
     """At the teacher, with balanced weights."""
     weight = np.sqrt(np.abs(task.teacher))
     return stability_threshold(diagonal_jacobian(task.x, weight, weight))
+
+
+def published_task():
+    """Data of the public code, from NumPy's generator of old, without the package."""
+    normal = np.random.RandomState(0).standard_normal
+    x, x_test, teacher = (
+        np.round(normal(shape) * 2.0**32) / 2.0**32 for shape in ((80, 200), (1000, 200), 20)
+    )
+    beta = np.zeros(200)
+    beta[:20] = np.abs(teacher) / math.sqrt(math.fsum(teacher**2))
+    y, y_test = (sum(inputs[:, j] * beta[j] for j in range(20)) for inputs in (x, x_test))
+    return SparseTask(x, y, x_test, y_test, beta)
 
 
 def test_exact_shrinkage():
@@ -142,13 +155,7 @@ def test_most_data_sets_have_a_smaller_threshold_than_the_published():
         own_threshold(sparse_regression(80, 200, 20, n_test=1, rng=rng))
         for rng in generator(0).spawn(30)
     ]
-    legacy = np.random.RandomState(0)  # the generator of the public code
-    x = legacy.standard_normal((80, 200))
-    legacy.standard_normal((1000, 200))
-    teacher = np.abs(legacy.standard_normal(20))
-    weight = np.zeros(200)
-    weight[:20] = np.sqrt(teacher / np.linalg.norm(teacher))
-    published = stability_threshold(diagonal_jacobian(x, weight, weight))
+    published = own_threshold(published_task())
     assert 0.25 < published < 0.282
     assert published == pytest.approx(0.2642, abs=1e-4)
     assert np.mean(np.array(thresholds) < published) > 0.8
@@ -172,7 +179,7 @@ def test_longer_large_steps_leave_fewer_coordinates(seed):
 
 def test_whether_longer_is_better_depends_on_the_streams():
     """Share of streams on which the 50 % schedule ends below the 10 % one, for two draws of 60."""
-    task = sparse_regression(80, 200, 20, rng=np.random.RandomState(0))
+    task = published_task()
     shares = []
     for seed in (2023, 4023):
         ends = [
