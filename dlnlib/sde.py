@@ -22,6 +22,9 @@ Pillaud-Vivien, Reygner & Flammarion, COLT 2022; Andriushchenko, Varre, Pillaud-
 Flammarion, ICML 2023, whose model leaves the factor 2 / n open.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
@@ -132,20 +135,20 @@ def sde_diagonal(
     ValueError
         If an input has the wrong shape or range.
     """
-    begin, start, sizes = _model(x, y, lr, **model)
+    given = _model(x, y, lr, **model)
     steps = as_count("substeps", substeps, 1, "each iteration needs one")
-    iterations, width = as_iterations(record, sizes.size), begin.width
-    root = np.sqrt(sizes / steps)[:, None, None]
+    root = np.sqrt(given.lr / steps)[:, None, None]
 
     def own(stream) -> Advance:
         def increments(first, last):
-            return root[first:last] * stream.standard_normal((last - first, steps, width))
+            return root[first:last] * stream.standard_normal((last - first, steps, given.width))
 
-        return begin(increments)
+        return given.advance(increments)
 
     streams = rng.spawn(as_count("runs", runs, 1, "each is one training"))
-    chunk = max(1, _CHUNK // (steps * width))
-    return DiagonalRuns(iterations, *follow_runs(start, own, streams, iterations, chunk))
+    chunk = max(1, _CHUNK // (steps * given.width))
+    iterations = as_iterations(record, given.lr.size)
+    return DiagonalRuns(iterations, *follow_runs(given.start, own, streams, iterations, chunk))
 
 
 def sde_path(
@@ -184,70 +187,61 @@ def sde_path(
     ValueError
         If an input has the wrong shape or range.
     """
-    begin, start, sizes = _model(x, y, lr, **model)
-    paths = np.asarray(brownian, dtype=float)
-    if paths.ndim != 4 or (paths.shape[1], paths.shape[3]) != (sizes.size, begin.width):
+    given, paths = _model(x, y, lr, **model), np.asarray(brownian, float, order="C")
+    steps = given.lr.size
+    if paths.ndim != 4 or (paths.shape[1], paths.shape[3]) != (steps, given.width):
         raise ValueError(
-            f"brownian must have shape (runs, {sizes.size}, substeps, {begin.width}): "
+            f"brownian must have shape (runs, {steps}, substeps, {given.width}): "
             f"got {paths.shape}; one increment per run, iteration, substep and sample"
         )
-    iterations = as_iterations(record, sizes.size)
 
     def own(path) -> Advance:
-        return begin(lambda first, last: np.ascontiguousarray(path[first:last]))
+        return given.advance(lambda first, last: path[first:last])
 
-    every = follow_runs(start, own, list(paths), iterations, sizes.size)
-    return DiagonalRuns(iterations, *every)
+    iterations = as_iterations(record, steps)
+    return DiagonalRuns(iterations, *follow_runs(given.start, own, list(paths), iterations, steps))
 
 
-class _Begin:
-    """Advances of one model, once they know where their Brownian increments come from."""
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A checked model: its start, and per iteration the step size, level and scale of the noise."""
 
-    def __init__(self, start, lr, level, kind, scale, label, width):
-        self.given, self.width = (start, lr, level, kind, scale, label), width
+    start: Start
+    lr: Float[np.ndarray, "steps"]
+    level: Float[np.ndarray, "..."]
+    scale: Float[np.ndarray, "steps"]
+    kind: int
+    label: float
+    width: int  # Brownian motions that drive it
 
-    def __call__(self, increments) -> Advance:
-        start, lr, level, kind, scale, label = self.given
-        columns = np.ascontiguousarray(start.x.T)
+    def advance(self, increments: Callable[[int, int], np.ndarray]) -> Advance:
+        """One run, whose Brownian increments from one iteration to another are given."""
+        start, columns = self.start, np.ascontiguousarray(self.start.x.T)
 
-        def advance(first, last, u, v) -> int:
-            part = slice(first, last)
-            brownian, rates = increments(first, last), lr[part]
-            fixed = (kind, scale[part], label, u, v, start.limit)
-            return diffusion_steps(start.x, columns, start.y, brownian, rates, level[part], *fixed)
+        def move(first, last, u, v) -> int:
+            lr, level, scale = (one[first:last] for one in (self.lr, self.level, self.scale))
+            given = (increments(first, last), lr, level, self.kind, scale, self.label)
+            return diffusion_steps(start.x, columns, start.y, *given, u, v, start.limit)
 
-        return advance
+        return move
 
 
 def _model(
-    x,
-    y,
-    lr,
-    *,
-    u0=0.1,
-    v0=0.0,
-    covariance="diagonal",
-    batch=1,
-    label_noise=0.0,
-    level=None,
-    factor=1.0,
-) -> tuple[_Begin, Start, Float[np.ndarray, "steps"]]:
-    """The checked model: how a run begins, from where, and its step sizes."""
-    start, sizes, kind = Start.of(x, y, u0, v0), as_step_sizes(lr), _kind(covariance)
-    n, label = start.y.size, float(as_nonnegative("label_noise", label_noise)[0])
-    samples, levels = n, np.empty(0)
+    x, y, lr, *, u0=0.1, v0=0, covariance="diagonal", batch=1, label_noise=0, level=None, factor=1
+) -> _Model:
+    start, lr, kind = Start.of(x, y, u0, v0), as_step_sizes(lr), _kind(covariance)
+    label, levels = float(as_nonnegative("label_noise", label_noise)[0]), np.empty(0)
     if level is not None:
         if kind != 2:
             raise ValueError(f'level is the loss of the "isotropic" kind: got {covariance!r}')
-        levels = np.broadcast_to(as_nonnegative("level", level), sizes.shape).copy()
+        levels = np.broadcast_to(as_nonnegative("level", level), lr.shape).copy()
     if batch is None:  # nothing is drawn but the noise of the labels
-        kind, levels = 2, np.zeros(sizes.size)
-    else:
-        samples = as_count("batch", batch, 1, "give None for all samples")
+        kind, levels, batch = 2, np.zeros(lr.size), start.y.size
+    batch = as_count("batch", batch, 1, "give None for all samples")
     factor = as_scalar("factor", factor, "leave it at 1 for the covariance of SGD")
-    scale = np.sqrt(factor * sizes / (n * samples))
-    width = 2 * n if kind == 0 and label > 0 else n
-    return _Begin(start, sizes, levels, kind, scale, label, width), start, sizes
+    scale = np.sqrt(factor * lr / (start.y.size * batch))
+    width = start.y.size * (2 if kind == 0 and label > 0 else 1)
+    return _Model(start, lr, levels, scale, kind, label, width)
 
 
 def _kind(covariance: str) -> int:

@@ -200,17 +200,35 @@ def test_above_the_threshold_sgd_stays_and_the_model_falls(seed):
     task = sparse_regression(80, 200, 20, rng=generator(seed))
     root = np.sqrt(task.teacher)
     threshold = stability_threshold(diagonal_jacobian(task.x, root, root))
-    start, ends = {"u0": root + 0.05, "v0": root - 0.05}, {}
-    for part in (0.5, 1.05):
-        lr = constant(part * threshold, 1500)
+    start, ends = {"u0": root + 0.02, "v0": root - 0.02}, {}
+    for part in (0.5, 1.1):
+        lr = constant(part * threshold, 2000)
         sgd = train_diagonal(task.x, task.y, lr, runs=16, rng=generator(1), **start)
-        model = sde_diagonal(task.x, task.y, lr, runs=6, substeps=5, rng=generator(2), **start)
+        model = sde_diagonal(task.x, task.y, lr, runs=6, substeps=6, rng=generator(2), **start)
         ends[part] = [
             np.median(runs.survivors().loss(task.x, task.y)[:, -1]) for runs in (sgd, model)
         ]
         assert max(sgd.diverged.mean(), model.diverged.mean()) < 0.5
     assert 0.4 < ends[0.5][0] / ends[0.5][1] < 2.5
-    assert ends[1.05][0] > 10 * ends[1.05][1]
+    assert ends[1.1][0] > 50 * ends[1.1][1]
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_imported_level(run):
+    """Shorter than in the chapter, and for the level of two runs of SGD."""
+    data, steps = sparse_regression(80, 200, 20, rng=generator(39)), 20_000
+    lr, every = constant(0.26, steps), np.arange(0, steps, 50)
+    sgd = train_diagonal(data.x, data.y, lr, runs=4, rng=generator(2), record=every).survivors()
+    level = sgd.loss(data.x, data.y)[run]
+    model = {"covariance": "isotropic", "level": np.interp(np.arange(steps), every, level)}
+    ratios = []
+    for factor in (0.5, 1, 2):
+        noisy = sde_diagonal(
+            data.x, data.y, lr, **model, factor=factor, substeps=1, rng=generator(run), record=every
+        )
+        loss = noisy.loss(data.x, data.y)[0]
+        ratios.append(np.median(loss[100:]) / np.median(level[100:]))
+    assert ratios[0] < 0.7 < ratios[1] < 1.3 < ratios[2]
 
 
 def test_drivers_are_correlated():
