@@ -10,14 +10,15 @@ from math import log, sqrt
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from dlnlib._compile import compiled
 
 __all__ = ["batch_steps", "diffusion_steps", "single_steps"]
 
 # no_type_check keeps the run-time checks of the test-suite out of compiled code.
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def _sum(lanes):
     # Constant indices into rows of eight cost no bounds.
@@ -34,7 +35,7 @@ def _sum(lanes):
     return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def _predict(u, v, x, i, lanes):
     # Products first, then sums: the compiler turns each loop into vector instructions, but not both
@@ -45,7 +46,7 @@ def _predict(u, v, x, i, lanes):
     return _sum(lanes)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def _move(u, v, step):
     for j in range(u.size):
@@ -54,7 +55,7 @@ def _move(u, v, step):
         v[j] = v[j] - step[j] * before
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def single_steps(x, y, indices, noise, lr, u, v, limit):
     """SGD with batch 1, in place; the first iteration whose residual exceeds ``limit``, or -1."""
@@ -77,7 +78,7 @@ def single_steps(x, y, indices, noise, lr, u, v, limit):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def _residuals(u, v, columns, y, out):
     """Fill ``out`` with X (u v) - y, all samples at once; their mean square."""
@@ -93,7 +94,7 @@ def _residuals(u, v, columns, y, out):
     return total / y.size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # a step of exactly 1: infinite logarithms
+@compiled()  # a step of exactly 1 gives infinite logarithms
 @no_type_check
 def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
     """Any batch, in place, as `single_steps`; ``indices`` of one row serve every iteration.
@@ -127,7 +128,7 @@ def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 @no_type_check
 def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v, limit):
     """Euler-Maruyama steps of the model of SGD, in place; return as `single_steps`.

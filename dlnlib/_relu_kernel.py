@@ -13,9 +13,11 @@ from typing import no_type_check
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from dlnlib._compile import compiled
 
 __all__ = ["LANES", "sgd_steps"]
 
@@ -104,10 +106,7 @@ def _where_positive(builder, c, a, b, i, j, k, n):
         c.store(place, builder.select(positive, a.load(source), zero))
 
 
-_compiled = njit(cache=True, nogil=True)
-
-
-@_compiled
+@compiled()
 @no_type_check  # compiled, so that run-time shape checks stay out
 def _predict(theta, widths, at, bias, h, one, output):
     """Fill ``output`` (1, 8) for the inputs in the first rows of ``h``; units go behind them."""
@@ -129,7 +128,7 @@ def _predict(theta, widths, at, bias, h, one, output):
     _add_dot(output, 0, h, i, theta, at[last], widths[last])
 
 
-@_compiled
+@compiled()
 @no_type_check
 def _update(theta, target, widths, at, bias, h, one, delta, step):
     """Add ``step`` (1, 8) times the gradient of the output to ``target``, with the units in ``h``.
@@ -157,7 +156,7 @@ def _update(theta, target, widths, at, bias, h, one, delta, step):
             _add_scaled(target, start + m * k, one, 0, h, out, k)
 
 
-@_compiled
+@compiled()
 @no_type_check
 def sgd_steps(theta, widths, at, bias, x, y, order, lr, limit, stopped):
     """Train eight networks in place on the mean square over a batch.
