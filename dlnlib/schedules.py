@@ -106,7 +106,7 @@ def linear_warmup(
     ValueError
         If a number is out of its range.
     """
-    return _warmup(lr, steps, until, factor, by, 1.0)
+    return _warmup(lr, steps, until, factor, by, root=False)
 
 
 def sqrt_warmup(
@@ -132,17 +132,14 @@ def sqrt_warmup(
     ValueError
         If a number is out of its range.
     """
-    return _warmup(lr, steps, until, factor, by, 0.5)
+    return _warmup(lr, steps, until, factor, by, root=True)
 
 
-def _warmup(lr, steps, until, factor, by, power) -> Float[np.ndarray, "steps"]:
+def _warmup(lr, steps, until, factor, by, root) -> Float[np.ndarray, "steps"]:
     first, grown = constant(lr, steps), as_scalar("factor", factor)
-    # One number at a time: a vectorised power need not give the same last digit on each machine.
-    ramp = [
-        1 + (grown - 1) * (k / first.size if power == 1 else math.sqrt(k / first.size))
-        for k in range(first.size)
-    ]
-    schedule, end = first * np.array(ramp), _iteration("until", until, first.size)
+    share = np.arange(first.size) / first.size  # its root is rounded correctly on every machine
+    ramp = 1 + (grown - 1) * (np.sqrt(share) if root else share)
+    schedule, end = first * ramp, _iteration("until", until, first.size)
     if end < schedule.size:
         schedule[end:] = schedule[end] / as_scalar("by", by, "it divides the step size")
     return schedule
