@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import entr
 
-from dlnlib.entropy import entropy_rate, spectral_entropy
+from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import growth_rate, mode_strength
 from dlnlib.random_matrix import (
     bulk_density,
@@ -323,20 +323,6 @@ def test_lost_dimension():
         times = np.array([t[entropy(x * d_c, a_s, q, h).argmin()] for x in ratios])
         middle = (t[i] + t[h.argmin()]) / 2
         assert ratios[(times > middle).argmax()] == pytest.approx(estimate, rel=0.35)
-
-
-def test_two_layers_may_turn_three_times():
-    """One signal mode and two levels of noise; also with modes one by one."""
-    t, counts = np.linspace(0.01, 4, 4000), np.array([1, 1000, 20_000])
-    a = mode_strength(t, [5, 2, 0.5], 0.01)
-    total = a**2 @ counts
-    h = np.log(total) - (a**2 * np.log(a**2)) @ counts / total
-    assert turns(h) == 3
-    some = np.linspace(0.3, 2.5, 60)
-    every = np.repeat([5.0, 2.0, 0.5], counts)
-    strengths = mode_strength(some, every, 0.01)
-    rate = entropy_rate(strengths, growth_rate(strengths, every))
-    assert np.count_nonzero(np.diff(np.sign(rate))) == 3
 
 
 def test_the_entropy_minimum_slides_for_a_weak_signal_and_jumps_for_a_strong_one():
