@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from book_extension import content_digest
+from book_extension import content_digest, merged_streams
+from nbformat.v4 import new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAME = ["Makefile", "_config.yml", "_static", "requirements.txt", "tools"]
@@ -123,3 +124,15 @@ def test_digest_follows_tables_and_ignores_prose_and_byte_code(tmp_path):
     assert content_digest(tmp_path) == before
     (tmp_path / "chapters" / "tables" / "sweep.csv").write_text("1,2\n")
     assert content_digest(tmp_path) != before
+
+
+def test_a_printed_line_does_not_depend_on_how_the_kernel_cuts_it():
+    whole, picture = "one, two\n\nthree\n", new_output("display_data", {"text/plain": "<Figure>"})
+    for cut in range(1, len(whole)):
+        pieces = [new_output("stream", name="stdout", text=whole[:cut]), picture]
+        pieces.append(new_output("stream", name="stdout", text=whole[cut:]))
+        for _ in range(2):  # and leaves the pieces as they are
+            assert merged_streams(pieces) == [
+                new_output("stream", name="stdout", text=whole),
+                picture,
+            ]

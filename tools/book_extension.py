@@ -12,10 +12,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import myst_nb.core.render
+from nbformat import NotebookNode, from_dict
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-__all__ = ["content_digest", "setup"]
+__all__ = ["content_digest", "merged_streams", "setup"]
 
 TABLES = {".csv", ".json", ".npy", ".npz", ".txt"}  # results that a chapter may read
 MATHJAX_SCRIPT = "tex-chtml-full.js"
@@ -91,8 +93,37 @@ def tidy_pages(app: Sphinx, exception: Exception | None) -> None:
     (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
 
 
+def merged_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs with one stream of each name, its pieces joined to the letter.
+
+    How a kernel cuts its stream into messages changes from run to run.  The function of myst-nb
+    that this one replaces ends each piece with one line break, so that an empty line at a cut is
+    lost, and a line that is printed in two parts may be broken.
+
+    Parameters
+    ----------
+    outputs : list of NotebookNode
+        Of one cell.
+
+    Returns
+    -------
+    list of NotebookNode
+    """
+    merged, streams = [], {}
+    for output in map(from_dict, outputs):
+        name = output.get("name")
+        if name in streams:
+            streams[name].text += output.text
+            continue
+        merged.append(output)
+        if output.output_type == "stream":
+            streams[name] = output
+    return merged
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Register the steps with Sphinx."""
+    myst_nb.core.render.coalesce_streams = merged_streams
     app.add_config_value("dlnlib_digest", "", "env")
     app.connect("config-inited", key_the_cache)
     app.connect("build-finished", copy_mathjax)
