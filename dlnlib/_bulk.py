@@ -10,10 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
-from dlnlib._spiked import bulk_edge, detection_threshold
+from dlnlib._checks import as_count, as_nonnegative
+from dlnlib._spiked import (
+    STRENGTH_HINT,
+    Spike,
+    as_noisy,
+    bulk_density,
+    bulk_edge,
+    bulk_target,
+    detection_threshold,
+    spike_forward,
+)
 
-__all__ = ["BulkMeasure", "bulk_measure", "bulk_nodes"]
+__all__ = ["BulkMeasure", "bulk_measure", "bulk_nodes", "bulk_quantiles", "typical_spectrum"]
 
 _NODE, _WEIGHT = np.polynomial.legendre.leggauss(240)
 _THETA, _STEP = np.pi / 2 * (_NODE + 1), np.pi / 2 * _WEIGHT
@@ -68,3 +79,71 @@ def bulk_measure(
         np.append(count, [0.25, at_edge]),
         np.append(target, [0.0, 0.0]),
     )
+
+
+def bulk_quantiles(
+    count: int, *, noise: float = 1.0, aspect: float = 1.0
+) -> Float[np.ndarray, "count"]:
+    """Singular values of noise modes without chance: quantiles of the bulk.
+
+    Parameters
+    ----------
+    count : int
+        Number of noise modes.
+    noise, aspect : float
+        As in `bulk_density`; noise must be positive.
+
+    Returns
+    -------
+    (count,) ndarray
+        In descending order; mode k has the share (k + 1/2) / count of the bulk above it.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    noise, aspect = as_noisy(noise, aspect)
+    shares = (np.arange(as_count("count", count, 1, "it counts modes")) + 0.5) / count
+    theta = np.pi * (np.arange(20_000) + 0.5) / 20_000  # from the upper edge on
+
+    def square(theta):
+        return 1 + aspect + 2 * np.sqrt(aspect) * np.cos(theta)
+
+    weight = np.sin(theta) ** 2 / square(theta)
+    above = np.cumsum(weight) - weight / 2
+    return noise * np.sqrt(square(np.interp(shares, above / weight.sum(), theta)))
+
+
+def typical_spectrum(
+    strengths: ArrayLike, modes: int, *, noise: float = 1.0, aspect: float = 1.0
+) -> Spike:
+    """Spectrum and targets of a spiked task without chance, to set beside random draws.
+
+    Parameters
+    ----------
+    strengths : scalar or (r,) array_like
+        Of the teacher, before noise.
+    modes : int
+        K = min(n_out, n_in), more than there are strengths.
+    noise, aspect : float
+        As in `bulk_density`; noise must be positive.
+
+    Returns
+    -------
+    Spike
+        ``s`` (K,), the detached spikes in the order given and then `bulk_quantiles`, and ``m``
+        (K,), those of the bulk on average (`bulk_target`).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    model = {"noise": noise, "aspect": aspect}
+    s0 = as_nonnegative("strengths", strengths, STRENGTH_HINT)
+    modes = as_count("modes", modes, s0.size + 1, "there are more modes than spikes")
+    spike = spike_forward(s0[s0 > detection_threshold(**model)], **model)
+    bulk = bulk_quantiles(modes - spike.s.size, **model)
+    rest = bulk_target(bulk, s0, **model) / (bulk_density(bulk, **model) * bulk.size)
+    return Spike(np.append(spike.s, bulk), np.append(spike.m, rest))

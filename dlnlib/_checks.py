@@ -18,6 +18,7 @@ __all__ = [
     "as_nonnegative",
     "as_positive",
     "as_scalar",
+    "as_spiked",
     "as_times",
     "as_vector",
     "as_weights",
@@ -135,3 +136,23 @@ def as_count(name: str, value: object, least: int, hint: str) -> int:
     if count < least:
         raise ValueError(f"{name} must be an integer >= {least}: got {value!r}; {hint}")
     return count
+
+
+def as_spiked(
+    n_out: int, n_in: int, strengths: ArrayLike, noise: ArrayLike
+) -> tuple[tuple[int, int], Float[np.ndarray, "r"], float]:
+    """Shape, strengths and noise of a low-rank teacher that is seen through noise."""
+    shape = (
+        as_count("n_out", n_out, 1, "it is the number of outputs"),
+        as_count("n_in", n_in, 1, "it is the number of inputs"),
+    )
+    spikes = as_positive("strengths", strengths) if np.size(strengths) else np.empty(0)
+    level = as_nonnegative("noise", noise, "it is a standard deviation")
+    if level.size > 1:
+        raise ValueError(f"noise must be one number: got {level.size} of them")
+    if spikes.size > min(shape):
+        raise ValueError(
+            f"strengths must have at most min(n_out, n_in) = {min(shape)} entries: "
+            f"got {spikes.size}; a matrix of that shape has no more singular values"
+        )
+    return shape, spikes, float(level[0])

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, log_expit, logit, wrightomega
 
-__all__ = ["decay_clock", "decay_strength", "rise_clock", "rise_strength"]
+__all__ = ["clock_speed", "decay_clock", "decay_strength", "rise_clock", "rise_strength"]
 
 # Beyond |z| = 40 the leading asymptotic term is exact to double precision.
 _NODES = np.linspace(-40.0, 40.0, 801)
@@ -46,6 +46,11 @@ def _root_logs(y: np.ndarray, log_gap: np.ndarray, depth: int, sign: int) -> np.
 def _log_gap(z: np.ndarray, depth: float) -> np.ndarray:
     """log(1 - expit(z)^(1/L)); linear in z once expit(z) is 1 to rounding."""
     return np.log(-np.expm1(log_expit(np.minimum(z, 40)) / depth)) - np.maximum(z - 40, 0)
+
+
+def clock_speed(s: Float[np.ndarray, "*n"], tau: float, depth: float) -> Float[np.ndarray, "*n"]:
+    """How fast the clock of a mode runs: 2 s / tau for two layers."""
+    return s**2 / tau if depth == math.inf else depth * s ** (2 - 2 / depth) / tau
 
 
 def rise_clock(z: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:

@@ -3,16 +3,17 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_positive, as_times, as_vector
+from dlnlib._checks import as_count, as_matrix, as_vector
+from dlnlib._runs import Runs
 
-__all__ = ["Advance", "DiagonalRuns", "Start", "as_iterations", "as_step_sizes", "follow_runs"]
+__all__ = ["Advance", "DiagonalRuns", "Start", "follow_runs"]
 
 _LIMIT = 1e8  # residuals this far above the labels never come back: steps then exceed 1 by far
 
@@ -21,7 +22,7 @@ Advance = Callable[[int, int, np.ndarray, np.ndarray], int]
 
 
 @dataclass(frozen=True, eq=False)
-class DiagonalRuns:
+class DiagonalRuns(Runs):
     """Runs of one diagonal linear network, recorded at the same iterations.
 
     Parameters
@@ -49,20 +50,6 @@ class DiagonalRuns:
     def beta(self) -> Float[np.ndarray, "runs T d"]:
         """Linear predictors u v."""
         return self.u * self.v
-
-    @property
-    def diverged(self) -> Bool[np.ndarray, "runs"]:
-        """True for the runs that diverged."""
-        return self.diverged_at >= 0
-
-    def survivors(self) -> "DiagonalRuns":
-        """The runs that did not diverge; there is no NaN in them."""
-        kept = {
-            name: value if value is None else value[~self.diverged]
-            for name, value in vars(self).items()
-            if name != "t"
-        }
-        return replace(self, **kept)
 
     def loss(self, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "runs T"]:
         """Loss |X beta - y|^2 / (2 n) on samples x (n, d) and y (n,); NaN after a divergence."""
@@ -103,28 +90,6 @@ class Start:
         padded[2:, :columns] = inputs
         limit = _LIMIT * max(1.0, float(np.abs(labels).max()))
         return cls(padded[2:].copy(), labels, padded[0], padded[1], columns, limit)
-
-
-def as_step_sizes(lr: ArrayLike) -> Float[np.ndarray, "steps"]:
-    """One positive step size per iteration."""
-    sizes = as_positive("lr", lr, "a step size of zero or below does not descend")
-    if np.ndim(lr) != 1:
-        raise ValueError(
-            "lr must hold one step size per iteration: use schedules.constant(lr, steps)"
-        )
-    return np.ascontiguousarray(sizes)
-
-
-def as_iterations(record: ArrayLike | None, steps: int) -> Int[np.ndarray, "T"]:
-    """Iterations to record, increasing; the first and the last by default."""
-    given = as_times([0, steps] if record is None else record)
-    iterations = given.astype(int)
-    if (given != iterations).any() or iterations[-1] > steps or (np.diff(iterations) == 0).any():
-        raise ValueError(
-            f"record must hold different whole numbers of iterations, at most {steps}: "
-            "use numpy.unique on them"
-        )
-    return iterations
 
 
 def follow_runs(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
-from dlnlib._clock import decay_clock, rise_clock
+from dlnlib._clock import clock_speed, decay_clock, rise_clock
 
 __all__ = ["CONSTANT", "FALLING", "RISING", "VANISHING", "ClockTable", "Flow", "mode_flow"]
 
@@ -62,9 +62,9 @@ def mode_flow(
     kind = np.where(a0 < s, RISING, np.where(a0 > s, FALLING, CONSTANT)).astype(np.int8)
     kind[s < 1e-100 * a0] = VANISHING
     with np.errstate(divide="ignore", over="ignore"):
-        log_s, log_a0 = np.log(s), np.log(a0)
+        log_s, log_a0, speed = np.log(s), np.log(a0), clock_speed(s, tau, depth)
         if depth == 2:
-            tables, start, speed = _empty_tables(), a0 / s, 2 * s / tau
+            tables, start = _empty_tables(), a0 / s
         else:
             tables, start = _clock_tables(depth), np.zeros(s.size)
             rising, falling = kind == RISING, kind == FALLING
@@ -76,7 +76,6 @@ def mode_flow(
                     f"(s/a0)^(1-2/L), and 1e13 is the longest wait that leaves digits for the rise"
                 )
             start[falling] = decay_clock((log_s - gap)[falling], depth)
-            speed = s**2 / tau if depth == math.inf else depth * s ** (2 - 2 / depth) / tau
     power = 1.0 if depth == math.inf else 1 - 2 / depth
     factor = (1.0 if depth == math.inf else depth) / tau
     return Flow(depth, power, factor, s, log_s, a0, log_a0, kind, start, speed, *tables)

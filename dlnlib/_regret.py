@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, stdtrit
 
+from dlnlib._run import lowest
 from dlnlib._stop_rules import RULES, Run, regret, validation_patience
 from dlnlib._svd import Modes, svd_modes
 from dlnlib.entropy import spectral_entropy
@@ -19,9 +20,17 @@ from dlnlib.flow import gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix import bulk_edge, optimal_shrinker
 from dlnlib.tasks import spiked_teacher
-from dlnlib.weights import gaussian_weights
+from dlnlib.weights import gaussian_weights, project
 
-__all__ = ["VALIDATION", "Split", "regrets", "spiked_regret", "split_teacher", "summary"]
+__all__ = [
+    "VALIDATION",
+    "Split",
+    "map_entropy",
+    "regrets",
+    "spiked_regret",
+    "split_teacher",
+    "summary",
+]
 
 VALIDATION = 0.2  # share of the samples kept out for validation
 Outcome = tuple[float, float, float]  # regret, time in units of the best, test error
@@ -95,8 +104,7 @@ def regrets(full: Run, part: Run, rules: Mapping[str, Callable] = RULES) -> dict
     split, end = validation_patience(part), full.t[-1]
     stops = {name: rule(full) for name, rule in rules.items() if name != "validation_patience"}
     stops |= {"validation_retrained": min(split, end), "end_of_run": end}
-    best = stops["oracle"]
-    least = full.test_error[-1] / regret(full, end)
+    best, least = stops["oracle"], lowest(full.t, full.test_error)[1]
 
     def outcome(run: Run, stop: float) -> Outcome:
         value = regret(run, stop, best=full)
@@ -108,7 +116,7 @@ def regrets(full: Run, part: Run, rules: Mapping[str, Callable] = RULES) -> dict
 
 def _without_training(split: Split, modes: Modes, full: Run) -> dict[str, Outcome]:
     """What no stopping time has a part in: the zero map, and the spectrum optimally shrunk."""
-    least = full.test_error[-1] / regret(full, full.t[-1])
+    least = lowest(full.t, full.test_error)[1]
     shrunk = optimal_shrinker(modes.s, noise=1.0, aspect=1.0)
     maps = {"zero_map": 0 * split.teacher, "shrinker": (modes.u * shrunk) @ modes.v.T}
     errors = {name: float(((w - split.teacher) ** 2).sum()) for name, w in maps.items()}
@@ -148,7 +156,7 @@ def _aligned(modes, split, noise, signals, a0, depth, rng) -> Run:
     a = mode_strength(t, modes.s, a0, depth=depth)
 
     def distance(target):
-        inner = np.einsum("ik,ij,jk->k", modes.u, target, modes.v, optimize=True)
+        inner = project(target, modes)
         return (a**2).sum(axis=1) - 2 * a @ inner + (target**2).sum()
 
     return _record(t, a, spectral_entropy(a), distance, modes, split, noise, signals)
@@ -170,13 +178,16 @@ def _random(modes, split, noise, signals, a0, depth, rng) -> Run:
     end = 2.5 * learning_time(modes.s[signals : signals + 1], a0, 0.9, depth=depth)[0]
     t = np.linspace(0, end, 300)
     w = gradient_flow(t, weights, modes.matrix(), rtol=1e-6, atol=1e-9).product
-    a = np.einsum("ik,tij,jk->tk", modes.u, w, modes.v, optimize=True)
-    entropy = spectral_entropy(np.linalg.eigvalsh(w @ w.mT).clip(0), power=1)
 
     def distance(target):
         return ((w - target) ** 2).sum(axis=(1, 2))
 
-    return _record(t, a, entropy, distance, modes, split, noise, signals)
+    return _record(t, project(w, modes), map_entropy(w), distance, modes, split, noise, signals)
+
+
+def map_entropy(w: Float[np.ndarray, "T out in"]) -> Float[np.ndarray, "T"]:
+    """Spectral entropy of maps, from their squared singular values."""
+    return spectral_entropy(np.linalg.eigvalsh(w @ w.mT).clip(0), power=1)
 
 
 def _record(t, a, entropy, distance, modes, split, noise, signals) -> Run:

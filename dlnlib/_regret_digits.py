@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dlnlib._regret import VALIDATION, regrets, summary
+from dlnlib._digits import digits
+from dlnlib._regret import VALIDATION, map_entropy, regrets, summary
 from dlnlib._stop_rules import RULES, Run, evidence_based
 from dlnlib._svd import svd_modes
-from dlnlib.entropy import spectral_entropy
 from dlnlib.flow import gradient_flow
 from dlnlib.modes import learning_time
 from dlnlib.tasks import Task, linear_task
@@ -64,9 +64,7 @@ def _with_evidence(gradients: Run) -> dict:
 
 
 def _draw(samples: int, label_noise: float, rng: np.random.Generator) -> _Samples:
-    from sklearn.datasets import load_digits  # here: its import takes longer than all the rest
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = digits()
     order = rng.permutation(len(images))
     labels, replaced = labels[order], rng.random(samples) < label_noise
     labels[:samples][replaced] = rng.integers(10, size=replaced.sum())
@@ -87,7 +85,7 @@ def _train(
     noise = _noise_mode(w, modes, spread, _shuffled_edge(x, y, rng))
     curves = {
         "t": t,
-        "entropy": spectral_entropy(np.linalg.eigvalsh(w @ w.mT).clip(0), power=1),
+        "entropy": map_entropy(w),
         "test_error": _loss(w, task.x_test[held:], task.y_test[held:]),
         "validation_error": _loss(w, task.x_test[:held], task.y_test[:held]) if held else None,
         "noise_mode": noise,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_depth, as_nonnegative, as_positive, as_scalar, as_times
+from dlnlib._checks import as_count, as_depth, as_positive, as_scalar, as_spiked, as_times
 from dlnlib._mode_clock import mode_flow
 from dlnlib._mode_windows import (
     StoppingWindow,
@@ -63,7 +63,7 @@ def spiked_spectra(
     ----------
     draws : int
     n_out, n_in, strengths, noise, rng
-        As in `dlnlib.tasks.spiked_teacher`; fewer strengths than min(n_out, n_in).
+        As in `dlnlib.tasks.spiked_teacher`.
 
     Yields
     ------
@@ -76,16 +76,8 @@ def spiked_spectra(
         If a parameter is out of its range.
     """
     draws = as_count("draws", draws, 1, "it is the number of random tasks")
-    n_out = as_count("n_out", n_out, 1, "it is the number of outputs")
-    n_in = as_count("n_in", n_in, 1, "it is the number of inputs")
-    spikes = as_positive("strengths", strengths) if np.size(strengths) else np.empty(0)
-    if spikes.size > min(n_out, n_in):
-        raise ValueError(
-            f"strengths must have at most min(n_out, n_in) = {min(n_out, n_in)} entries: "
-            f"got {spikes.size}"
-        )
-    noise = float(as_nonnegative("noise", noise, "it is a standard deviation")[0])
-    return _spectra(draws, (n_out, n_in), spikes, noise, rng)
+    shape, spikes, level = as_spiked(n_out, n_in, strengths, noise)
+    return _spectra(draws, shape, spikes, level, rng)
 
 
 def _spectra(

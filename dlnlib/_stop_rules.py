@@ -127,9 +127,7 @@ def validation_patience(run: Run, *, patience: float = 2.0) -> float:
     best = np.minimum.accumulate(error)
     since = t[np.maximum.accumulate(np.where(error <= best, np.arange(t.size), 0))]
     given_up = t > (1 + as_scalar("patience", patience)) * since
-    given_up[:1] = False
-    # before the first improvement there is nothing to be impatient about
-    given_up &= since > t[0]
+    given_up &= since > t[0]  # before the first improvement there is nothing to be impatient about
     end = int(given_up.argmax()) if given_up.any() else t.size
     return lowest(t, error, end)[0]
 

@@ -22,16 +22,10 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_times
-from dlnlib._diagonal_runs import (
-    Advance,
-    DiagonalRuns,
-    Start,
-    as_iterations,
-    as_step_sizes,
-    follow_runs,
-)
+from dlnlib._diagonal_runs import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib._diagonal_steps import batch_steps, single_steps
 from dlnlib._implicit_bias import basis_pursuit, hyperbolic_entropy, implicit_bias
+from dlnlib._runs import as_iterations, as_step_sizes
 from dlnlib._sparse_task import SparseTask, sparse_regression
 from dlnlib._stability import stability_threshold
 

@@ -20,7 +20,7 @@ from scipy.special import exprel
 
 from dlnlib._blocks import in_blocks
 from dlnlib._checks import as_depth, as_nonnegative, as_positive, as_scalar, as_times, as_vector
-from dlnlib._clock import decay_clock, decay_strength, rise_clock, rise_strength
+from dlnlib._clock import clock_speed, decay_clock, decay_strength, rise_clock, rise_strength
 
 __all__ = ["growth_rate", "learning_time", "mode_strength"]
 
@@ -173,7 +173,7 @@ def learning_time(
             f"{(a0 / s).max():g}; choose a level that the mode still has to reach"
         )
     level = rise_clock(np.full(s.shape, np.log(fraction / (1 - fraction))), depth)
-    return (level - rise_clock(_log_odds(s, a0), depth)) / _clock_speed(s, tau, depth)
+    return (level - rise_clock(_log_odds(s, a0), depth)) / clock_speed(s, tau, depth)
 
 
 def _pair(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
@@ -187,10 +187,6 @@ def _pair(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np
 def _log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
     """log[a0 / (s - a0)], without overflow at tiny a0."""
     return np.log(a0) - np.log(s - a0)
-
-
-def _clock_speed(s: np.ndarray, tau: float, depth: float) -> np.ndarray:
-    return s**2 / tau if depth == math.inf else depth * s ** (2 - 2 / depth) / tau
 
 
 def _logistic(
@@ -232,7 +228,7 @@ def _exprel_logistic(
 def _implicit(
     t: np.ndarray, s: np.ndarray, a0: np.ndarray, tau: float, depth: float, out: np.ndarray
 ) -> None:
-    start, speed = rise_clock(_log_odds(s, a0), depth), _clock_speed(s, tau, depth)
+    start, speed = rise_clock(_log_odds(s, a0), depth), clock_speed(s, tau, depth)
     for first in range(0, t.size, _BLOCK):
         clock = start + speed * t[first : first + _BLOCK, None]
         out[first : first + _BLOCK] = s * rise_strength(clock, depth)
@@ -248,5 +244,5 @@ def _decay(
     out[:, zero] = a0[zero] * (1 + fall) ** (-1 / power)
     s, a0 = s[~zero], a0[~zero]
     start = decay_clock(np.log(s) - np.log(a0 - s), depth)
-    clock = start + _clock_speed(s, tau, depth) * t[:, None]
+    clock = start + clock_speed(s, tau, depth) * t[:, None]
     out[:, ~zero] = s * decay_strength(clock, depth)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import entr
 
-from dlnlib._bulk import bulk_measure, bulk_nodes
+from dlnlib._bulk import bulk_measure, bulk_nodes, bulk_quantiles, typical_spectrum
 from dlnlib._checks import as_count, as_nonnegative, as_positive, as_scalar
 from dlnlib._spiked import (
     SIGN_HINT,
@@ -50,6 +50,7 @@ __all__ = [
     "Spike",
     "bulk_density",
     "bulk_edge",
+    "bulk_quantiles",
     "bulk_target",
     "critical_dimension",
     "detection_threshold",
@@ -59,6 +60,7 @@ __all__ = [
     "soft_threshold",
     "spike_forward",
     "spike_overlaps",
+    "typical_spectrum",
 ]
 
 

@@ -20,18 +20,18 @@ features", ICML 2023: the experiments.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._blocks import in_blocks
 from dlnlib._checks import as_count, as_matrix, as_vector
-from dlnlib._diagonal_runs import as_iterations, as_step_sizes
 from dlnlib._relu_kernel import LANES, sgd_steps
 from dlnlib._relu_network import ReLUNetwork, gaussian_start
 from dlnlib._relu_tasks import ReLUTask, line_task, published_run, three_layer_task, two_layer_task
+from dlnlib._runs import Runs, as_iterations, as_step_sizes
 
 __all__ = [
     "ReLUNetwork",
@@ -50,7 +50,7 @@ _CHUNK = 2**16  # samples drawn at a time
 
 
 @dataclass(frozen=True, eq=False)
-class ReLURuns:
+class ReLURuns(Runs):
     """Runs of networks of one shape, recorded at the same iterations.
 
     Parameters
@@ -69,15 +69,7 @@ class ReLURuns:
     theta: Float[np.ndarray, "runs T P"]
     diverged_at: Int[np.ndarray, "runs"]
 
-    @property
-    def diverged(self) -> Bool[np.ndarray, "runs"]:
-        """True for the runs that diverged."""
-        return self.diverged_at >= 0
-
-    def survivors(self) -> "ReLURuns":
-        """The runs that did not diverge; there is no NaN in them."""
-        kept = ~self.diverged
-        return replace(self, theta=self.theta[kept], diverged_at=self.diverged_at[kept])
+    _common = ("network", "t")
 
 
 def train_relu(

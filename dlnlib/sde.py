@@ -30,15 +30,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_scalar, as_vector
-from dlnlib._diagonal_runs import (
-    Advance,
-    DiagonalRuns,
-    Start,
-    as_iterations,
-    as_step_sizes,
-    follow_runs,
-)
+from dlnlib._diagonal_runs import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib._diagonal_steps import diffusion_steps
+from dlnlib._runs import as_iterations, as_step_sizes
 
 __all__ = ["gradient_covariance", "sde_diagonal", "sde_path"]
 

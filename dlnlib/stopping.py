@@ -36,6 +36,7 @@ from dlnlib._stop_rules import (
     window_midpoint,
 )
 from dlnlib.tasks import Task
+from dlnlib.weights import project
 
 __all__ = [
     "RULES",
@@ -173,4 +174,4 @@ def teacher_targets(task: Task) -> Float[np.ndarray, "r"]:
     """
     if task.teacher is None:
         raise ValueError("this task has no teacher: build it with spiked_teacher")
-    return np.vecdot(task.modes.u, task.teacher @ task.modes.v, axis=0)
+    return project(task.teacher, task.modes)

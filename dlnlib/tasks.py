@@ -11,13 +11,14 @@ Nadakuditi, J. Multivariate Anal. 111, 120 (2012).
 """
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_positive
+from dlnlib._checks import as_count, as_matrix, as_spiked
+from dlnlib._digits import digits
 from dlnlib._svd import AffineMap, Modes, haar, svd_modes, whiten
 from dlnlib._trees import as_flips, leaf_groups, tree_covariance, tree_sizes, tree_spectrum
 
@@ -209,20 +210,10 @@ def spiked_teacher(
     ValueError
         If a parameter is out of its range.
     """
-    n_out = as_count("n_out", n_out, 1, "it is the number of outputs")
-    n_in = as_count("n_in", n_in, 1, "it is the number of inputs")
-    strengths = as_positive("strengths", strengths) if np.size(strengths) else np.empty(0)
-    level = as_nonnegative("noise", noise, "it is a standard deviation")
-    if level.size > 1:
-        raise ValueError(f"noise must be one number: got {level.size} of them")
-    if strengths.size > min(n_out, n_in):
-        raise ValueError(
-            f"strengths must have at most min(n_out, n_in) = {min(n_out, n_in)} entries: "
-            f"got {strengths.size}; a matrix of that shape has no more singular values"
-        )
-    u, v = (haar(n, strengths.size, rng) for n in (n_out, n_in))
-    teacher = (u * strengths) @ v.T
-    sigma = teacher + level / np.sqrt(n_in) * rng.standard_normal((n_out, n_in))
+    shape, spikes, level = as_spiked(n_out, n_in, strengths, noise)
+    u, v = (haar(n, spikes.size, rng) for n in shape)
+    teacher = (u * spikes) @ v.T
+    sigma = teacher + level / np.sqrt(n_in) * rng.standard_normal(shape)
     return Task(sigma=sigma, teacher=teacher)
 
 
@@ -248,7 +239,7 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     ValueError
         If ``n_train`` or ``label_noise`` is out of its range.
     """
-    images, labels = _digits()
+    images, labels = digits()
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")
     if n_train >= len(images):
         raise ValueError(f"n_train must be below {len(images)}: got {n_train}; hold some out")
@@ -259,10 +250,3 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     labels[:replaced] = rng.integers(10, size=replaced)
     y = np.eye(10)[labels]
     return linear_task(images[:n_train], y[:n_train], images[n_train:], y[n_train:])
-
-
-@cache
-def _digits() -> tuple[Float[np.ndarray, "1797 64"], np.ndarray]:
-    from sklearn.datasets import load_digits  # here: its import takes longer than all the rest
-
-    return load_digits(return_X_y=True)

@@ -16,6 +16,7 @@ from dlnlib.modes import mode_strength
 from dlnlib.random_matrix import (
     bulk_density,
     bulk_edge,
+    bulk_quantiles,
     bulk_target,
     critical_dimension,
     detection_threshold,
@@ -25,7 +26,9 @@ from dlnlib.random_matrix import (
     soft_threshold,
     spike_forward,
     spike_overlaps,
+    typical_spectrum,
 )
+from dlnlib.stopping import spiked_spectra
 from dlnlib.tasks import spiked_teacher
 
 ASPECTS = [0.25, 0.9, 1.0, 3.0]
@@ -492,3 +495,24 @@ def test_tiny_starts_do_not_underflow():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("aspect", [0.3, 1.0, 2.5])
+def test_quantiles_of_the_bulk(aspect):
+    x = bulk_quantiles(40, noise=0.7, aspect=aspect)
+    edge = bulk_edge(noise=0.7, aspect=aspect)
+    for k in (0, 7, 20, 39):
+        share = quad(lambda z: bulk_density(z, noise=0.7, aspect=aspect), x[k], edge)[0]
+        assert share == pytest.approx((k + 0.5) / 40, abs=2e-4)
+    with pytest.raises(ValueError, match="counts modes"):
+        bulk_quantiles(0)
+
+
+@pytest.mark.parametrize("s0", [0.6, 1.5, 3.0])
+def test_typical_spectrum_holds_the_whole_teacher(s0):
+    """The sum of m s is s0^2, and the spectrum is that of draws, on average."""
+    s, m = typical_spectrum(s0, 400, aspect=0.5)
+    assert s.size == m.size == 400
+    assert m @ s == pytest.approx(s0**2, rel=2e-3)
+    drawn = next(spiked_spectra(1, 400, 800, [s0], noise=1.0, rng=np.random.default_rng(1)))[0]
+    assert np.abs(drawn - s).mean() < 0.02

@@ -11,13 +11,13 @@ from scipy.optimize import brentq
 from dlnlib.entropy import energy_shares
 from dlnlib.modes import growth_rate, learning_time, mode_strength
 from dlnlib.random_matrix import (
-    bulk_density,
     bulk_edge,
-    bulk_target,
+    bulk_quantiles,
     detection_threshold,
     optimal_shrinker,
     soft_threshold,
     spike_forward,
+    typical_spectrum,
 )
 from dlnlib.stopping import (
     excess_error,
@@ -210,27 +210,13 @@ def test_left_half_and_detection_threshold(shape, seed):
     assert shares[1] > 0.85
 
 
-def bulk_modes(count):
-    """The bulk without chance: its quantiles, in descending order."""
-    x = np.linspace(0, bulk_edge(), 20_001)
-    share, ranks = np.cumsum(bulk_density(x)), np.arange(count) + 0.5
-    return np.interp(1 - ranks / count, share / share[-1], x)
-
-
-def typical(s0, size):
-    """Spectrum and targets of one spike, with the targets that the bulk has on average."""
-    bulk, spike = bulk_modes(size - 1), spike_forward(s0)
-    rest = bulk_target(bulk, s0) / bulk_density(bulk) / (size - 1)
-    return np.r_[spike.s, bulk], np.r_[spike.m, rest]
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("a0", [1e-8, 1e-5, 1e-3])
 def test_boundary_of_the_phase_diagram(a0, seed):
     """Most draws are inside just above the predicted boundary, most are outside just below."""
 
     def lead(s0):
-        window = mode_window(*typical(s0, 100), a0, noise_modes=1)
+        window = mode_window(*typical_spectrum(s0, 100), a0, noise_modes=1)
         return window.t_opt - min(window.t_star, 1e9)
 
     boundary = brentq(lead, 1.001, 9)
@@ -382,7 +368,7 @@ def test_failure_weak_signal(seed):
 def live_window(s0, size, a0, depth=2):
     """What the live figure shows: two equal spikes, noise modes with target zero."""
     spike = spike_forward(s0)
-    s = np.r_[spike.s, spike.s, bulk_modes(size - 2)]
+    s = np.r_[spike.s, spike.s, bulk_quantiles(size - 2)]
     m = np.r_[spike.m, spike.m, np.zeros(size - 2)]
     return mode_window(s, m, a0, noise_modes=2, depth=depth)
 

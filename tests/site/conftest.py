@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from live_pages import visitor
 from playwright.sync_api import sync_playwright
 from test_build import FRAME, PAGE, ROOT, build
 
@@ -82,3 +83,27 @@ def window_page(tmp_path_factory) -> Path:
     imports = "\n".join(cells[0].splitlines()[1:-1])
     (cell,) = [text for text in cells if "classes: live-window" in text]
     return one_page_book(tmp_path_factory.mktemp("window"), imports, cell)
+
+
+@pytest.fixture(scope="module")
+def figure_page(request) -> Path:
+    """The page that a module of tests is about."""
+    return request.getfixturevalue(request.module.FIGURE_PAGE)
+
+
+@pytest.fixture
+def visit(browser, figure_page):
+    with visitor(browser, figure_page) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def page(visit):
+    return visit()
+
+
+@pytest.fixture(scope="module")
+def model(browser, figure_page):
+    """One page for all the tests that only ask for numbers."""
+    with visitor(browser, figure_page) as open_page:
+        yield open_page()

@@ -14,7 +14,6 @@ from live_pages import (
     output,
     set_params,
     slider,
-    visitor,
 )
 
 from dlnlib import entropy, modes
@@ -24,24 +23,7 @@ pytestmark = pytest.mark.browser
 
 SLIDERS = ["s1", "s2", "n", "count", "scale"]
 START = {"s1": 3, "s2": 1.5, "n": 0.7, "count": 10, "scale": -3, "log": False}
-
-
-@pytest.fixture
-def visit(browser, live_page):
-    with visitor(browser, live_page) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def page(visit):
-    return visit()
-
-
-@pytest.fixture(scope="module")
-def model(browser, live_page):
-    """One page for all the tests that only ask for numbers."""
-    with visitor(browser, live_page) as open_page:
-        yield open_page()
+FIGURE_PAGE = "live_page"
 
 
 # ---- numbers ----

@@ -14,7 +14,6 @@ from live_pages import (
     output,
     set_params,
     slider,
-    visitor,
 )
 
 from dlnlib import entropy, modes, random_matrix, stopping
@@ -23,6 +22,7 @@ pytestmark = pytest.mark.browser
 
 START = {"strength": 3, "count": 2, "aspect": 1, "size": 2, "scale": -3, "depth": 2}
 SLIDERS = list(START)
+FIGURE_PAGE = "window_page"
 SETTINGS = {
     "start": {},
     "three layers": {"depth": 3},
@@ -39,24 +39,6 @@ SETTINGS = {
     "modes that start above their end": {"scale": -1, "depth": 4},
     "nearly one noise level": {"aspect": 0.05, "scale": -6.25, "count": 1},
 }
-
-
-@pytest.fixture
-def visit(browser, window_page):
-    with visitor(browser, window_page) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def page(visit):
-    return visit()
-
-
-@pytest.fixture(scope="module")
-def model(browser, window_page):
-    """One page for all the tests that only ask for numbers."""
-    with visitor(browser, window_page) as open_page:
-        yield open_page()
 
 
 def bulk_quantile(share, aspect: float) -> np.ndarray:
