@@ -34,14 +34,30 @@ SIGN_HINT = "singular values are non-negative: move the sign into a singular vec
 
 
 class Spike(NamedTuple):
-    """Observed singular value ``s`` of a spike and its target ``m``."""
+    """What is observed of a spike, and how much of it is signal.
+
+    Parameters
+    ----------
+    s : (...,) ndarray
+        Observed singular value.
+    m : (...,) ndarray
+        Its target, u^T W* v with the observed singular vectors u and v.
+    """
 
     s: Float[np.ndarray, "..."]
     m: Float[np.ndarray, "..."]
 
 
 class Overlaps(NamedTuple):
-    """Squared overlap of observed and true singular vectors, on the left and on the right."""
+    """Squared overlaps of observed and true singular vectors.
+
+    Parameters
+    ----------
+    left : (...,) ndarray
+        On the side of the outputs, between 0 and 1.
+    right : (...,) ndarray
+        On the side of the inputs.
+    """
 
     left: Float[np.ndarray, "..."]
     right: Float[np.ndarray, "..."]

@@ -43,7 +43,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EntropyDynamics:
-    """Entropy (...,), its rate (...,) in nats per unit of time, and each mode's part (..., K)."""
+    """Entropy, its rate, and the part of each mode in the rate.
+
+    Parameters
+    ----------
+    entropy : (...,) ndarray
+        In nats.
+    rate : (...,) ndarray
+        In nats per unit of time.
+    by_mode : (..., K) ndarray
+        Adding to the rate over the last axis, see `entropy_rate_by_mode`.
+    """
 
     entropy: Float[np.ndarray, "..."]
     rate: Float[np.ndarray, "..."]
@@ -93,6 +103,11 @@ def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K
     ------
     ValueError
         If an entry is NaN or infinite, or all modes of one row are zero.
+
+    Examples
+    --------
+    >>> energy_shares([2.0, 1.0, 1.0]).round(4).tolist()
+    [0.6667, 0.1667, 0.1667]
     """
     size = np.abs(as_strengths(a))
     power = as_scalar("power", power)
@@ -117,6 +132,11 @@ def spectral_entropy(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "..
     -------
     (...,) ndarray
         In nats, between 0 and log K.
+
+    Examples
+    --------
+    >>> spectral_entropy([1.0, 1.0, 0.0]).round(4).item()  # log 2
+    0.6931
     """
     return spectrum(a, power=power).entropy
 
@@ -133,6 +153,11 @@ def effective_modes(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "...
     -------
     (...,) ndarray
         Between 1 and K.
+
+    Examples
+    --------
+    >>> effective_modes([3.0, 3.0, 0.1]).round(4).item()
+    2.0087
     """
     return np.asarray(np.exp(spectral_entropy(a, power=power)))
 

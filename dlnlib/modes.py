@@ -115,6 +115,11 @@ def growth_rate(
     ------
     ValueError
         If an input is NaN or negative, or the shapes do not match.
+
+    Examples
+    --------
+    >>> growth_rate([1.0, 0.5], [3.0, 1.0]).tolist()
+    [4.0, 1.0]
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     a = np.asarray(a, dtype=float)

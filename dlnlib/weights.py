@@ -50,6 +50,12 @@ def gaussian_weights(
     ------
     ValueError
         If there are fewer than three widths, one of them is below 1, or scale <= 0.
+
+    Examples
+    --------
+    >>> weights = gaussian_weights((4, 3, 2), 0.1, rng=np.random.default_rng(0))
+    >>> [w.shape for w in weights]
+    [(3, 4), (2, 3)]
     """
     scale = as_scalar("scale", scale, "at zero weights the gradient vanishes")
     if len(widths) < 3 or min(widths) < 1:
@@ -128,6 +134,13 @@ def aligned_weights(
     ------
     ValueError
         If a hidden layer of that width cannot hold all modes, or a0 is not positive.
+
+    Examples
+    --------
+    >>> from dlnlib.tasks import svd_modes
+    >>> weights = aligned_weights(svd_modes([[3.0, 0.0], [0.0, 1.0]]), 0.01)
+    >>> product(weights).round(6).tolist()
+    [[0.01, 0.0], [0.0, 0.01]]
     """
     rank = modes.s.size
     hidden = rank if hidden is None else hidden
