@@ -40,6 +40,7 @@ def gaussian_weights(
         Layer sizes from input to output.
     scale : float
         Standard deviation of the entries.
+    rng : numpy.random.Generator
 
     Returns
     -------
@@ -75,6 +76,7 @@ def balanced_weights(
     widths : (n_in, hidden, n_out)
     scale : float
         Standard deviation of the Gaussian matrix whose singular values the smaller layer takes.
+    rng : numpy.random.Generator
     balance : float
         The conserved lambda.  Positive needs n_out >= hidden, negative n_in >= hidden.
 
