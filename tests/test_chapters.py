@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def equation_labels(text: str) -> list[str]:
     return found
 
 
+@cache
 def test_names() -> set[str]:
     """All test functions under tests/, by name."""
     return {
