@@ -88,6 +88,16 @@ def test_chapter_starts_with_a_label_and_a_title(page):
     assert re.match(r"\s*\([\w-]+\)=\n# \S", text), "start with (label)= and # Title"
 
 
+@for_each_page
+def test_rows_of_a_table_have_the_columns_of_its_head(page):
+    # A bar in a formula splits the cell: write \lvert or \mid there.
+    text = page.read_text(encoding="utf-8")
+    for table in re.findall(r"^(?:\|.*\|\n)+", text, re.MULTILINE):
+        bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        wrong = [row for row, n in zip(table.splitlines(), bars, strict=True) if n != bars[0]]
+        assert not wrong, wrong
+
+
 def test_contents_and_chapters_agree():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     listed = toc_files(contents)
