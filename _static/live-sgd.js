@@ -127,11 +127,11 @@
           about: "The rank, and the effective modes in amplitudes and in energies.",
           curves: [
             {
-              id: "rank", label: "rank", colour: "noise", dash: "2 2.5",
+              id: "rank", label: "rank", colour: "reference", dash: "2 2.5",
               format: (value) => String(Math.round(value)),
             },
             {
-              id: "amplitudes", label: "<i>e<sup>H</sup></i> amplitudes", colour: "signal",
+              id: "amplitudes", label: "<i>e<sup>H</sup></i> amplitudes", colour: "entropy",
               dash: "7 3", format: count,
             },
             {
