@@ -122,15 +122,6 @@ def gradient_flow(
     ------
     RuntimeError
         If the integrator gives up.
-
-    Examples
-    --------
-    >>> from dlnlib.tasks import svd_modes
-    >>> from dlnlib.weights import aligned_weights
-    >>> modes = svd_modes([[3.0, 0.0], [0.0, 1.0]])
-    >>> run = gradient_flow([0.0, 2.0, 8.0], aligned_weights(modes, 1e-3), modes.matrix())
-    >>> run.mode_strength(modes).round(3).tolist()
-    [[0.001, 0.001], [2.946, 0.052], [3.0, 1.0]]
     """
     times, tau = as_times(t), as_scalar("tau", tau)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)

@@ -6,9 +6,8 @@ The equation solved, for each mode on its own, is
 
 with s the singular value of the input-output correlation and L the number of weight matrices
 (Saxe, McClelland and Ganguli 2014; Arora, Cohen, Hu and Luo 2019 for general L).  For L = 2 it
-is logistic; deeper modes follow an implicit closed form, derived in
-`dlnlib.symbolic.implicit_time`.  At ``depth=math.inf`` time is rescaled by L, so that the equation
-is ``tau da/dt = a^2 (s - a)``.
+is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.implicit_time`.  At
+``depth=math.inf`` time is rescaled by L: the equation is ``tau da/dt = a^2 (s - a)``.
 """
 
 from collections.abc import Iterator
@@ -128,11 +127,6 @@ def growth_rate(
     ------
     ValueError
         If an input is NaN or negative, or the shapes do not match.
-
-    Examples
-    --------
-    >>> growth_rate([1.0, 0.5], [3.0, 1.0]).tolist()
-    [4.0, 1.0]
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")

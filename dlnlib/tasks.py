@@ -44,14 +44,10 @@ class Task:
 
     Parameters
     ----------
-    sigma : (out, in) ndarray
-        Observed input-output correlation.
-    teacher : (out, in) ndarray, optional
-        Noise-free map W*.
-    x, y : (P, in) and (P, out) ndarray, optional
-        Training samples behind ``sigma``.
-    x_test, y_test : (Q, in) and (Q, out) ndarray, optional
-        Held-out samples.
+    sigma, teacher : (out, in) ndarray
+        Observed input-output correlation, and the noise-free map W*.
+    x, y, x_test, y_test : ndarray, optional
+        Samples behind ``sigma``, (P, in) and (P, out), and held-out ones, (Q, in) and (Q, out).
     """
 
     sigma: Float[np.ndarray, "out in"]
@@ -118,12 +114,6 @@ def linear_task(
     ValueError
         For NaN, row counts of x and y that differ, column counts of training and test set that
         differ, half a test set, fewer than two samples, or constant inputs.
-
-    Examples
-    --------
-    >>> task = linear_task([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]])
-    >>> task.sigma.round(4).tolist()  # slope 2, times the standard deviation of the input
-    [[1.633]]
     """
     x, y = as_pairs(x, y)
     white, transform = whiten(x)
@@ -173,12 +163,6 @@ def hierarchical_tree(
     ------
     ValueError
         If a parameter is out of its range or does not have one entry per level.
-
-    Examples
-    --------
-    >>> task = hierarchical_tree(3, features=100, flip=0.1, rng=np.random.default_rng(0))
-    >>> task.sigma.shape, task.modes.rank
-    ((100, 8), 8)
     """
     nodes, flips = tree_sizes(depth, branching), as_flips(depth, flip)
     features = as_count("features", features, 1, "it is the number of outputs")
@@ -252,12 +236,6 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     ------
     ValueError
         If ``n_train`` or ``label_noise`` is out of its range.
-
-    Examples
-    --------
-    >>> task = digits_task(n_train=500, rng=np.random.default_rng(0))
-    >>> len(task.x), len(task.x_test), task.modes.rank
-    (500, 1297, 9)
     """
     images, labels = digits()
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")

@@ -12,6 +12,7 @@ from code_links import linked_block, uses
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 from references import CHAPTERS, chapter_cells
+from test_build import book, build, write  # noqa: F401 (book is a fixture)
 from test_chapters import toc_files
 
 ROOT = CHAPTERS.parent
@@ -129,7 +130,7 @@ def test_functions_most_used_have_an_example():
         found = {use.target for cell in chapter_cells(chapter) for use in uses(cell.source, known)}
         for target in found:
             used.setdefault(target, set()).add(chapter.stem)
-    often = [target for target, chapters in used.items() if len(chapters) >= 5]
+    often = [target for target, chapters in used.items() if len(chapters) >= 6]
     assert len(often) >= 5
     for target in often:
         module, _, name = target.rpartition(".")
@@ -207,3 +208,54 @@ def test_links_leave_the_text_of_a_cell_as_it_is():
 )
 def test_docstrings_become_rest(lines, rest):
     assert as_rest(lines) == rest
+
+
+SMALL = '''"""Numbers."""
+
+__all__ = ["VALUE", "half"]
+
+#: A number.
+VALUE = 11
+
+
+def half(x):
+    """Half of x, as |x| / 2.
+
+    Parameters
+    ----------
+    x : float
+        Not `VALUE`.
+    """
+    return x / 2
+'''
+SMALL_PAGE = """# dlnlib.constant
+
+```{eval-rst}
+.. automodule:: dlnlib.constant
+   :members:
+```
+"""
+
+
+def test_links_in_both_directions_follow_a_change_of_the_chapter(book):  # noqa: F811
+    (book / "dlnlib" / "constant.py").write_text(SMALL)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: chapters/intro\nchapters:\n- file: chapters/api/constant\n"
+    )
+    (book / "chapters" / "api").mkdir()
+    (book / "chapters" / "api" / "constant.md").write_text(SMALL_PAGE)
+    html = book / "_build" / "html" / "chapters"
+    code = "from dlnlib.constant import half\n\nhalf(x=4)"
+    for cell, used in [(code.replace("half(x=4)", "x = 2"), False), (code, True)]:
+        write(book, cell, "The function `half`.")
+        result = build(book)
+        assert result.returncode == 0, result.stdout + result.stderr
+        links = (
+            html.joinpath("intro.html").read_text().count("api/constant.html#dlnlib.constant.half")
+        )
+        assert links == 2 + 2 * used  # import and prose; then the call and the list at the end
+        entry = html.joinpath("api", "constant.html").read_text()
+        assert ("Used in" in entry) == used
+        assert ("../intro.html#a-page" in entry) == used
+        assert "|x| / 2" in entry
+        assert "A number." in entry
