@@ -208,6 +208,12 @@ def fold_contents(app: Sphinx, page: str, template: str, context: dict, doctree)
     context["generate_toctree_html"] = folded
 
 
+def plain_citations(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Drop a role that Sphinx gives to the references of a docstring without items in it."""
+    if page.startswith(REFERENCE):
+        context["body"] = context["body"].replace('<div role="list" class="citation-list">', "<div>")
+
+
 def unknown_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element):
     """Show as code what a docstring sets in backticks and is no name of the package."""
     ours = node["reftarget"].startswith(f"{PACKAGE}.") and not node.get("optional")
@@ -223,5 +229,6 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", unknown_name)
+    app.connect("html-page-context", plain_citations)
     app.connect("html-page-context", fold_contents, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
