@@ -134,12 +134,17 @@ def arrange(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def link_the_pdf(
     app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None
 ) -> None:
+    """Tell the template of the side bar where the PDF is."""
+    if app.config.pdf_linked:
+        context["book_pdf"] = context["pathto"](PDF_NAME, 1)
+
+
+def offer_the_pdf(
+    app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None
+) -> None:
     """Offer the PDF among the downloads of each page."""
-    if not app.config.pdf_linked:
-        return
-    context["book_pdf"] = context["pathto"](PDF_NAME, 1)
     for group in context.get("header_buttons", []):
-        if group.get("label") == "download-buttons":
+        if "book_pdf" in context and group.get("label") == "download-buttons":
             group["buttons"].append(
                 {
                     "type": "link",
@@ -170,6 +175,8 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("config-inited", look_for_the_pdf)
     app.connect("doctree-read", leave_out, priority=900)  # after the contents are in place
     app.connect("doctree-resolved", arrange)
-    app.connect("html-page-context", link_the_pdf, priority=600)  # after the theme's buttons
+    # The theme drops templates that are empty (500), and makes its buttons (501).
+    app.connect("html-page-context", link_the_pdf, priority=400)
+    app.connect("html-page-context", offer_the_pdf, priority=600)
     app.connect("build-finished", place_the_pdf)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

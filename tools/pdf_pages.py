@@ -219,8 +219,11 @@ def fit_tables(document: nodes.document) -> None:
     ----------
     document : document
     """
-    for table in document.findall(nodes.table):
+    for table in list(document.findall(nodes.table)):
         table["classes"].append("longtable")  # may go on on the next page
+        if not list(table.findall(nodes.title)):
+            begin, end = (_latex(rf"\{word}{{bookplaintable}}") for word in ("begin", "end"))
+            table.parent.replace(table, [begin, table, end])
         specs = list(table.findall(nodes.colspec))
         rows = [list(row.findall(nodes.entry)) for row in table.findall(nodes.row)]
         if any(len(row) != len(specs) for row in rows):
