@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def equation_labels(text: str) -> list[str]:
     return found
 
 
+@cache
 def test_names() -> set[str]:
     """All test functions under tests/, by name."""
     return {
@@ -93,3 +95,21 @@ def test_contents_and_chapters_agree():
     missing = [name for name in listed if not Path(ROOT, f"{name}.md").exists()]
     assert not missing, f"_toc.yml lists pages that do not exist: {missing}"
     assert {f"chapters/{page.stem}" for page in PAGES} == set(listed)
+
+
+def test_notation_tables_point_into_the_chapters_they_name():
+    defined = {
+        label: page.name
+        for page in PAGES
+        for label in re.findall(
+            r"^\s*:label:\s*(\S+)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    tables = re.split(
+        r"^## ", Path(CHAPTERS, "notation.md").read_text(encoding="utf-8"), flags=re.M
+    )
+    for table in (part for part in tables if re.match(r".*\n+Chapters?: ", part)):
+        named = set(re.findall(r"\]\((\w+\.md)\)", table))
+        cells = re.findall(r"^  - \{(?:eq|prf:ref)\}`([\w-]+)`", table, re.MULTILINE)
+        outside = [label for label in cells if defined.get(label) not in named]
+        assert cells and not outside, f"not in {sorted(named)}: {outside}"

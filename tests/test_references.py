@@ -123,6 +123,7 @@ def test_tolerance_of_the_comparison(reference, computed, equal):
     [
         ('<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg width="1">', "<svg>"),
         ("<svg xmlns='x'></svg>", "<svg>"),
+        ('<script type="application/json" id="a">{"t": [1]}</script>', "<data>"),
         ("iVBORw0KGgo" * 40 + "=\n", "<png>"),
         ("<svg>", "<svg>"),
         ("half at 1.9001", "half at 1.9001"),
