@@ -72,8 +72,9 @@ def set_pages() -> str:
     result = subprocess.run(command, cwd=LATEX, capture_output=True, text=True, check=False)
     log = (LATEX / source).with_suffix(".log").read_text(encoding="utf-8", errors="replace")
     problems = log_problems(log)
+    errors = [line for line in problems if line.startswith("!")]
     if problems:
-        print(*problems, sep="\n", file=sys.stderr)
+        print(*(errors or problems), sep="\n", file=sys.stderr)
     if problems or result.returncode:
         sys.exit(f"LaTeX is not content with the book: {LATEX.name}/{PDF_NAME[:-4]}.log says more.")
     return log

@@ -90,5 +90,4 @@ def latex_settings(root: Path) -> dict[str, object]:
         "latex_table_style": ["booktabs"],
         # Figures are SVG, which myst-nb does not keep for LaTeX of its own accord.
         "nb_mime_priority_overrides": [("latex", "image/svg+xml", 15)],
-        "bibtex_default_style": "plain",  # by author, since citations are by author and year
     }
