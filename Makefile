@@ -21,7 +21,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables check serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -73,6 +73,13 @@ tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=r
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
 	@$(BIN)/python tools/check_site.py _build/html
+
+# The packages of LaTeX are looked for first, before anything is installed or built.
+pdf:  ## the book as a PDF, in _build/one-scalar.pdf and linked from the pages (needs LaTeX)
+	@! command -v $(PYTHON) > /dev/null || $(PYTHON) tools/pdf_needs.py
+	@$(MAKE) --no-print-directory env
+	@$(BIN)/python tools/pdf.py
+	@$(MAKE) --no-print-directory book
 
 serve: book  ## serve the book on http://localhost:8000 (PORT=...)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
