@@ -1,4 +1,4 @@
-r"""Quadrature over the noise bulk of a spiked matrix.
+r"""The noise bulk of a spiked matrix: its density, what it holds of the teacher, quadrature.
 
 With x^2 = noise^2 (1 + c + 2 sqrt(c) cos(theta)), 0 <= theta <= pi, and
 beta = s0^2 / (sqrt(c) noise^2), the product of the two resolvents that a spike meets (its
@@ -12,22 +12,106 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_nonnegative
+from dlnlib._checks import SIGN_HINT, as_count, as_nonnegative, as_shaped
 from dlnlib._spiked import (
     STRENGTH_HINT,
     Spike,
     as_noisy,
-    bulk_density,
     bulk_edge,
-    bulk_target,
     detection_threshold,
+    edges,
     spike_forward,
 )
 
-__all__ = ["BulkMeasure", "bulk_measure", "bulk_nodes", "bulk_quantiles", "typical_spectrum"]
+__all__ = [
+    "BulkMeasure",
+    "bulk_density",
+    "bulk_measure",
+    "bulk_nodes",
+    "bulk_quantiles",
+    "bulk_target",
+    "typical_spectrum",
+]
 
 _NODE, _WEIGHT = np.polynomial.legendre.leggauss(240)
 _THETA, _STEP = np.pi / 2 * (_NODE + 1), np.pi / 2 * _WEIGHT
+
+
+def bulk_density(
+    x: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0
+) -> Float[np.ndarray, "..."]:
+    """Density of the K singular values of the noise (Marchenko & Pastur); its integral is 1.
+
+    Parameters
+    ----------
+    x : array_like
+        Singular values, of any shape.
+    noise, aspect : float
+        As in `bulk_edge`; noise must be positive.
+
+    Returns
+    -------
+    ndarray like x
+        sqrt((e^2 - x^2)(x^2 - f^2)) / (pi min(1, c) noise^2 x) between the edges
+        f, e = noise |1 -+ sqrt(c)|, and 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If x is negative or NaN, or the noise is zero: the bulk is then a point.
+    """
+    noise, aspect = as_noisy(noise, aspect)
+    x = as_shaped("x", x, SIGN_HINT)
+    # With two square matrices the lower edge is 0, where root / x has the limit 2 noise.
+    root = _root(x, noise, aspect) / np.where(x > 0, x, 1.0)
+    if aspect == 1:
+        root = np.where(x == 0, 2 * noise, root)
+    return np.asarray(root / (np.pi * min(1.0, aspect) * noise**2))
+
+
+def bulk_target(
+    x: ArrayLike, s0: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0
+) -> Float[np.ndarray, "..."]:
+    """What the modes of the bulk see of the teacher: density in x of the sum of their m_k.
+
+    The sum over bulk modes of m_k f(s_k) is the integral of f times this density.  Each m_k is
+    of order 1/K, yet their sum is of order one; it holds all of the teacher below the threshold.
+
+    Parameters
+    ----------
+    x : array_like
+        Singular values, of any shape.
+    s0 : scalar or (r,) array_like
+        Strengths of the spikes; their densities add.
+    noise, aspect : float
+        As in `bulk_density`.
+
+    Returns
+    -------
+    ndarray like x
+        sqrt((e^2 - x^2)(x^2 - f^2)) / (pi (s^2 - x^2)), with s^2 as in `spike_forward` at any
+        s0, on either side of the threshold.  Together with the spike it has
+        m s + integral of x = s0^2.
+
+    Raises
+    ------
+    ValueError
+        If an input is negative or NaN, or the noise is zero: the bulk is then a point.
+    """
+    noise, aspect = as_noisy(noise, aspect)
+    x = as_shaped("x", x, SIGN_HINT)
+    root, total = _root(x, noise, aspect), np.zeros(x.shape)
+    for strength in as_nonnegative("s0", s0, STRENGTH_HINT):
+        if strength > 0:
+            ratio = (noise / strength) ** 2
+            square = strength**2 * (1 + ratio) * (1 + aspect * ratio)
+            total += root / np.where(root > 0, np.pi * (square - x**2), 1.0)
+    return np.asarray(total)
+
+
+def _root(x: np.ndarray, noise: float, aspect: float) -> ArrayLike:
+    low, high = edges(noise, aspect)
+    return np.sqrt(np.maximum(high**2 - x**2, 0) * np.maximum(x**2 - low**2, 0))
 
 
 class BulkMeasure(NamedTuple):

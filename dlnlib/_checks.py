@@ -6,23 +6,37 @@ validates and converts in one line.  All errors are ``ValueError`` and end with 
 
 import math
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 __all__ = [
+    "SIGN_HINT",
+    "START_HINT",
+    "as_amount",
     "as_count",
+    "as_curve",
     "as_depth",
+    "as_fraction",
     "as_matrix",
     "as_nonnegative",
+    "as_pairs",
     "as_positive",
+    "as_samples",
     "as_scalar",
+    "as_shaped",
+    "as_share",
     "as_spiked",
+    "as_start",
     "as_times",
     "as_vector",
     "as_weights",
 ]
+
+SIGN_HINT = "singular values are non-negative: move the sign into a singular vector"
+START_HINT = "a=0 is a fixed point of the flow, so start from a small positive strength"
 
 
 def _finite(name: str, value: ArrayLike) -> np.ndarray:
@@ -64,12 +78,43 @@ def as_positive(name: str, value: ArrayLike, hint: str = "") -> Float[np.ndarray
     return array
 
 
-def as_scalar(name: str, value: ArrayLike, hint: str = "") -> float:
-    """One positive finite number, such as the time constant tau or the step size."""
-    array = as_positive(name, value, hint)
+def as_shaped(name: str, value: ArrayLike, hint: str = "") -> Float[np.ndarray, "..."]:
+    """Finite array of any shape, also empty, without negative entries."""
+    shape = np.shape(value)
+    if np.size(value) == 0:
+        return np.zeros(shape)
+    return as_nonnegative(name, np.ravel(value), hint).reshape(shape)
+
+
+def _one(name: str, array: Float[np.ndarray, "n"]) -> float:
     if array.size != 1:
         raise ValueError(f"{name} must be one number: got {array.size} of them")
     return float(array[0])
+
+
+def as_scalar(name: str, value: ArrayLike, hint: str = "") -> float:
+    """One positive finite number, such as the time constant tau or the step size."""
+    return _one(name, as_positive(name, value, hint))
+
+
+def as_amount(name: str, value: ArrayLike, hint: str = "") -> float:
+    """One finite number that may be zero, such as the standard deviation of noise."""
+    return _one(name, as_nonnegative(name, value, hint))
+
+
+def as_fraction(name: str, value: ArrayLike, hint: str) -> float:
+    """One number strictly between 0 and 1."""
+    fraction = as_scalar(name, value)
+    if fraction >= 1:
+        raise ValueError(f"{name} must lie between 0 and 1: got {fraction:g}; {hint}")
+    return fraction
+
+
+def as_share(name: str, value: float, hint: str) -> float:
+    """One number from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1]: got {value:g}; {hint}")
+    return float(value)
 
 
 def as_times(t: ArrayLike) -> Float[np.ndarray, "T"]:
@@ -78,6 +123,22 @@ def as_times(t: ArrayLike) -> Float[np.ndarray, "T"]:
     if (np.diff(times) < 0).any():
         raise ValueError("t must not decrease: sort the times with numpy.sort first")
     return times
+
+
+def as_curve(name: str, value: ArrayLike, t: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T"]:
+    """Finite vector with one entry per time."""
+    curve = as_vector(name, value)
+    if curve.size != t.size:
+        raise ValueError(f"{name} needs one value per time: got {curve.size} for {t.size} times")
+    return curve
+
+
+def as_start(a0: ArrayLike, modes: int) -> Float[np.ndarray, "modes"]:
+    """Strengths at t = 0, one per mode."""
+    start = as_positive("a0", a0, START_HINT)
+    if start.size not in (1, modes):
+        raise ValueError(f"a0 must be one number or one per mode: got {start.size} for {modes}")
+    return np.array(np.broadcast_to(start, modes))
 
 
 def as_matrix(
@@ -96,10 +157,35 @@ def as_matrix(
     return array
 
 
+def as_samples(
+    x: ArrayLike, y: ArrayLike
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n"]]:
+    """Inputs, one sample per row, and their labels."""
+    inputs, labels = as_matrix("x", x), as_vector("y", y)
+    if labels.size != len(inputs):
+        raise ValueError(
+            f"y needs one label per row of x: got {labels.size} for {len(inputs)} rows"
+        )
+    return inputs, labels
+
+
+def as_pairs(
+    x: ArrayLike | None, y: ArrayLike | None, suffix: str = ""
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
+    """Inputs and outputs, one sample per row."""
+    if x is None or y is None:
+        raise ValueError("give both x_test and y_test, or neither")
+    x, y = as_matrix("x" + suffix, x), as_matrix("y" + suffix, y)
+    if len(x) != len(y):
+        raise ValueError(
+            f"x{suffix} and y{suffix} must have one row per sample: got {len(x)} and {len(y)} "
+            "rows; transpose arrays that store samples as columns"
+        )
+    return x, y
+
+
 def as_weights(
-    weights: list[ArrayLike] | tuple[ArrayLike, ...],
-    n_out: int | None = None,
-    n_in: int | None = None,
+    weights: Sequence[ArrayLike], n_out: int, n_in: int
 ) -> list[Float[np.ndarray, "_ _"]]:
     """Weight matrices W_1 ... W_L, first layer first, whose shapes chain from n_in to n_out."""
     if len(weights) < 2:
@@ -147,12 +233,10 @@ def as_spiked(
         as_count("n_in", n_in, 1, "it is the number of inputs"),
     )
     spikes = as_positive("strengths", strengths) if np.size(strengths) else np.empty(0)
-    level = as_nonnegative("noise", noise, "it is a standard deviation")
-    if level.size > 1:
-        raise ValueError(f"noise must be one number: got {level.size} of them")
+    level = as_amount("noise", noise, "it is a standard deviation")
     if spikes.size > min(shape):
         raise ValueError(
             f"strengths must have at most min(n_out, n_in) = {min(shape)} entries: "
             f"got {spikes.size}; a matrix of that shape has no more singular values"
         )
-    return shape, spikes, float(level[0])
+    return shape, spikes, level

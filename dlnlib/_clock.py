@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, log_expit, logit, wrightomega
 
-__all__ = ["clock_speed", "decay_clock", "decay_strength", "rise_clock", "rise_strength"]
+__all__ = ["clock_speed", "decay_clock", "decay_strength", "layers", "rise_clock", "rise_strength"]
 
 # Beyond |z| = 40 the leading asymptotic term is exact to double precision.
 _NODES = np.linspace(-40.0, 40.0, 801)
 # sum_k v^k/(p+k) truncated at 2^-60 for v <= 1/2
 _SERIES_TERMS = 60
+_NEWTON_STEPS = 30
 
 
 def _root_logs(y: np.ndarray, log_gap: np.ndarray, depth: int, sign: int) -> np.ndarray:
@@ -48,9 +49,14 @@ def _log_gap(z: np.ndarray, depth: float) -> np.ndarray:
     return np.log(-np.expm1(log_expit(np.minimum(z, 40)) / depth)) - np.maximum(z - 40, 0)
 
 
+def layers(depth: float) -> float:
+    """The factor L in the rate of a mode; 1 where time is counted in units of 1/L."""
+    return 1.0 if depth == math.inf else depth
+
+
 def clock_speed(s: Float[np.ndarray, "*n"], tau: float, depth: float) -> Float[np.ndarray, "*n"]:
     """How fast the clock of a mode runs: 2 s / tau for two layers."""
-    return s**2 / tau if depth == math.inf else depth * s ** (2 - 2 / depth) / tau
+    return layers(depth) * s ** (2 - 2 / depth) / tau
 
 
 def rise_clock(z: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
@@ -110,11 +116,9 @@ def decay_strength(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.nda
     return 1 + np.exp(-z)
 
 
-def _newton(
-    z: np.ndarray, step: Callable[[np.ndarray], np.ndarray], max_steps: int = 30
-) -> np.ndarray:
+def _newton(z: np.ndarray, step: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Newton's method; ``step`` returns residual over derivative."""
-    for _ in range(max_steps):
+    for _ in range(_NEWTON_STEPS):
         change = step(z)
         z = z - change
         if not (np.abs(change) > 1e-13 * (1 + np.abs(z))).any():

@@ -184,6 +184,11 @@ def functions(names: str) -> list[sp.Expr]:
     return [sp.Function(name, real=True)(t) for name in names.split()]
 
 
+def ddt(expr: sp.Expr) -> sp.Expr:
+    """The derivative by t, not yet carried out."""
+    return sp.Derivative(expr, t)
+
+
 def operators(names: str) -> list[sp.Symbol]:
     """Matrices of any shapes that fit, as non-commuting symbols; ``W'`` is the transpose of W."""
     transpose = {name: name.replace("'", r"^{\top}") for name in names.split()}

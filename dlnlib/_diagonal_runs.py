@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_vector
+from dlnlib._checks import as_count, as_matrix, as_samples, as_vector
 from dlnlib._runs import Runs
 
 __all__ = ["Advance", "DiagonalRuns", "Start", "follow_runs"]
@@ -53,7 +53,7 @@ class DiagonalRuns(Runs):
 
     def loss(self, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "runs T"]:
         """Loss |X beta - y|^2 / (2 n) on samples x (n, d) and y (n,); NaN after a divergence."""
-        inputs, labels = as_matrix("x", x, (None, self.u.shape[-1])), as_vector("y", y)
+        inputs, labels = as_samples(as_matrix("x", x, (None, self.u.shape[-1])), y)
         # One run at a time: the residuals of all would not fit in memory.
         return np.array(
             [((b @ inputs.T - labels) ** 2).sum(axis=-1) / (2 * labels.size) for b in self.beta]
@@ -74,10 +74,8 @@ class Start:
     @classmethod
     def of(cls, x: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: ArrayLike) -> "Start":
         """Check and pad."""
-        inputs, labels = as_matrix("x", x), as_vector("y", y)
+        inputs, labels = as_samples(x, y)
         rows, columns = inputs.shape
-        if labels.size != rows:
-            raise ValueError(f"y needs one label per row of x: got {labels.size} for {rows} rows")
         weights = [as_vector(name, value) for name, value in (("u0", u0), ("v0", v0))]
         for name, weight in zip(("u0", "v0"), weights, strict=True):
             if weight.size not in (1, columns):

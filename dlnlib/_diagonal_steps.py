@@ -130,6 +130,15 @@ def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
 
 @compiled()
 @no_type_check
+def _centre(increments, n):
+    total = 0.0
+    for i in range(n):
+        total += increments[i] / n
+    return total
+
+
+@compiled()
+@no_type_check
 def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v, limit):
     """Euler-Maruyama steps of the model of SGD, in place; return as `single_steps`.
 
@@ -147,9 +156,7 @@ def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v
                 return k
             if level.size:
                 mean_square = 2 * level[k]
-            centre = 0.0
-            for i in range(n):
-                centre += brownian[k, s, i] / n
+            centre = _centre(brownian[k, s], n)
             step[:] = 0.0
             for i in range(n):
                 if kind == 0:

@@ -16,7 +16,6 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float
 
 from dlnlib._compile import compiled
 
@@ -38,19 +37,10 @@ _SERIES = (  # 2/3 + 2z/5 + 2z^2/7 + ..., at Chebyshev's points of 0 <= z <= 0.0
 
 @compiled("reassoc", "contract")
 @no_type_check
-def fill_rows(
-    a: Float[np.ndarray, "T K"],
-    g: Float[np.ndarray, "T|1 K"],
-    power: float,
-    centred: bool,
-    log_x: Float[np.ndarray, "K"],
-    entropy: Float[np.ndarray, "T"],
-    rate: Float[np.ndarray, "T"],
-    parts: Float[np.ndarray, "T|1 K"],
-) -> None:
-    """Fill ``entropy``, ``rate`` and ``parts``; ``log_x`` is a buffer.
+def fill_rows(a, g, power, centred, log_x, entropy, rate, parts):
+    """Fill ``entropy`` (T,), ``rate`` (T,) and ``parts`` (T, K) from ``a`` and ``g``, both (T, K).
 
-    A table of one row serves all times: of ``parts`` it is then a buffer, too.
+    ``log_x`` (K,) is a buffer.  A table of one row serves all times: as ``parts`` it is a buffer.
     """
     for t in range(len(a)):
         x, growth = parts[t % len(parts)], g[t % len(g)]
@@ -77,7 +67,7 @@ def fill_rows(
 
 @compiled()
 @no_type_check
-def _strongest(a: Float[np.ndarray, "K"]) -> int:
+def _strongest(a):
     """Place of the largest |a_k|, where NaN counts as larger than infinity."""
     bits = a.view(np.int64)
     top = lead = 0
@@ -90,7 +80,7 @@ def _strongest(a: Float[np.ndarray, "K"]) -> int:
 
 @compiled()
 @no_type_check
-def _energies(a: Float[np.ndarray, "K"], unit: float, power: float, out: np.ndarray) -> None:
+def _energies(a, unit, power, out):
     """Fill ``out`` with |a/unit|^power: a loop each, as a branch within would not be vectorised."""
     if power == 2:
         for k in range(a.size):
@@ -105,7 +95,7 @@ def _energies(a: Float[np.ndarray, "K"], unit: float, power: float, out: np.ndar
 
 @compiled("contract")
 @no_type_check
-def _log(x: float) -> float:
+def _log(x):
     """Logarithm of a normal number 2^n (1 + f), to 0.9 of the last digit, and without a branch.
 
     With 1 + f between the square roots of 1/2 and 2 and s = f/(2 + f), log(1 + f) is the series

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from dlnlib._checks import as_matrix, as_positive, as_vector
+from dlnlib._checks import as_positive, as_samples, as_vector
 
 __all__ = ["basis_pursuit", "hyperbolic_entropy", "implicit_bias"]
 
@@ -84,9 +84,7 @@ def implicit_bias(
     ValueError
         If the shapes do not match, alpha_squared is not positive, or no interpolator is found.
     """
-    inputs, labels = as_matrix("x", x), as_vector("y", y)
-    if labels.size != len(inputs):
-        raise ValueError(f"y needs one label per row of x: got {labels.size} for {len(inputs)}")
+    inputs, labels = as_samples(x, y)
     columns = inputs.shape[1]
     target = np.broadcast_to(np.log(as_positive("alpha_squared", alpha_squared)), columns)
     moved = np.broadcast_to(as_vector("shift", shift), columns)
@@ -118,18 +116,25 @@ def _newton(x, y, log_alpha, shift, dual) -> Float[np.ndarray, "d"]:
         if np.abs(error).max() <= tolerance:
             return beta
         move = -np.linalg.lstsq((x * (2 * even)) @ x.T, error, rcond=1e-15)[0]
-        value, slope = even.sum() / 2 - dual @ y, error @ move
-        length, slack = min(1.0, 3 / max(np.abs(move @ x).max(), 1e-300)), 1e-13 * (1 + abs(value))
-        while length > 1e-10:
-            beta, even = curves(dual + length * move)
-            lower = even.sum() / 2 - (dual + length * move) @ y
-            if lower <= value + 1e-4 * length * slope + slack:
-                break
-            length /= 2
-        dual = dual + length * move
+        longest = min(1.0, 3 / max(np.abs(move @ x).max(), 1e-300))
+        dual = _descend(
+            lambda nu: curves(nu)[1].sum() / 2 - nu @ y, dual, move, error @ move, longest
+        )
+        beta, even = curves(dual)
     raise ValueError(
         "no interpolator found: x must have linearly independent rows, and fewer rows than columns"
     )
+
+
+def _descend(value, dual, move, slope, length) -> Float[np.ndarray, "n"]:
+    """A point along ``move`` that lowers the value enough, halving the length (Armijo)."""
+    start = value(dual)
+    slack = 1e-13 * (1 + abs(start))
+    while length > 1e-10 and not (
+        value(dual + length * move) <= start + 1e-4 * length * slope + slack
+    ):
+        length /= 2
+    return dual + length * move
 
 
 def basis_pursuit(x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "d"]:
@@ -151,7 +156,7 @@ def basis_pursuit(x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "d"]:
     ValueError
         If no beta satisfies X beta = y.
     """
-    inputs, labels = as_matrix("x", x), as_vector("y", y)
+    inputs, labels = as_samples(x, y)
     both = np.hstack([inputs, -inputs])
     solved = linprog(np.ones(both.shape[1]), A_eq=both, b_eq=labels, method="highs")
     if solved.status != 0:

@@ -7,7 +7,6 @@ and ``w = log F`` (falling), in which z is smooth and nearly linear at both ends
 cubic Hermite interpolation, which is good to about 1e-9 in z.
 """
 
-import math
 from functools import cache
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
-from dlnlib._clock import clock_speed, decay_clock, rise_clock
+from dlnlib._clock import clock_speed, decay_clock, layers, rise_clock
 
 __all__ = ["CONSTANT", "FALLING", "RISING", "VANISHING", "ClockTable", "Flow", "mode_flow"]
 
@@ -76,15 +75,15 @@ def mode_flow(
                     f"(s/a0)^(1-2/L), and 1e13 is the longest wait that leaves digits for the rise"
                 )
             start[falling] = decay_clock((log_s - gap)[falling], depth)
-    power = 1.0 if depth == math.inf else 1 - 2 / depth
-    factor = (1.0 if depth == math.inf else depth) / tau
-    return Flow(depth, power, factor, s, log_s, a0, log_a0, kind, start, speed, *tables)
+    return Flow(
+        depth, 1 - 2 / depth, layers(depth) / tau, s, log_s, a0, log_a0, kind, start, speed, *tables
+    )
 
 
 @cache
 def _clock_tables(depth: float) -> tuple[ClockTable, ClockTable]:
     """Tables of the rising and of the falling modes at a depth above 2."""
-    power = 1.0 if depth == math.inf else 1 - 2 / depth
+    power = 1 - 2 / depth
     return _rising(depth, power), _falling(depth, power + 1)
 
 

@@ -7,7 +7,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_depth, as_matrix, as_nonnegative, as_positive, as_scalar, as_vector
+from dlnlib._checks import (
+    SIGN_HINT,
+    as_depth,
+    as_fraction,
+    as_matrix,
+    as_scalar,
+    as_shaped,
+    as_start,
+    as_vector,
+)
 from dlnlib._clock import rise_clock
 from dlnlib._mode_clock import Flow, mode_flow
 from dlnlib._spectrum import as_mask
@@ -16,6 +25,7 @@ from dlnlib._windows import search
 __all__ = [
     "StoppingWindow",
     "as_noise",
+    "as_variant",
     "memorisation_time",
     "mode_window",
     "mode_windows",
@@ -95,20 +105,10 @@ def mode_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.454, 1.7, 3.453)
     """
-    s = as_nonnegative("s", s, "move the sign of a mode into a singular vector")
-    times = mode_windows(
-        s[None],
-        as_vector("m", m)[None],
-        a0,
-        noise_modes=noise_modes,
-        tau=tau,
-        depth=depth,
-        variant=variant,
-        level=level,
-    )
-    return StoppingWindow(
-        float(times.t_star[0]), float(times.t_opt[0]), float(times.t_memorisation[0])
-    )
+    options = {"tau": tau, "depth": depth, "variant": variant, "level": level}
+    table = as_vector("s", s)[None], as_vector("m", m)[None]
+    windows = mode_windows(*table, a0, noise_modes=noise_modes, **options)
+    return StoppingWindow(*(float(times[0]) for times in vars(windows).values()))
 
 
 def mode_windows(
@@ -141,14 +141,12 @@ def mode_windows(
     ValueError
         As in `mode_window`.
     """
-    values = as_matrix("s", s)
-    if (values < 0).any():
-        raise ValueError(f"s must not be negative: got {values.min():g}; it is a singular value")
+    values = as_matrix("s", as_shaped("s", s, SIGN_HINT))
     targets = as_matrix("m", m, values.shape)
     start = as_start(a0, values.shape[1])
     noise = as_noise(noise_modes, values.shape[1])
     tau, depth = as_scalar("tau", tau), as_depth(depth)
-    level, share = as_level(level), is_share(variant)
+    share, level = as_variant(variant, level)
     times = np.empty((3, len(values)))
     for i, (one, target) in enumerate(zip(values, targets, strict=True)):
         times[:, i] = one_window(mode_flow(one, start, tau, depth), target, noise, share, level)
@@ -156,11 +154,7 @@ def mode_windows(
 
 
 def one_window(
-    flow: Flow,
-    m: Float[np.ndarray, "K"],
-    noise: Bool[np.ndarray, "K"],
-    share: bool = False,
-    level: float = 0.01,
+    flow: Flow, m: Float[np.ndarray, "K"], noise: Bool[np.ndarray, "K"], share: bool, level: float
 ) -> tuple[float, float, float]:
     """The three times of one spectrum; the input has been checked."""
     t_star, t_opt, t_share = search(flow, m, noise, level)
@@ -205,18 +199,9 @@ def memorisation_time(
     >>> round(memorisation_time([3.0, 1.0], 1e-3, noise_modes=1), 3)
     3.453
     """
-    s = as_nonnegative("s", s, "move the sign of a mode into a singular vector")
-    window = mode_window(
-        s,
-        np.zeros(s.size),
-        a0,
-        noise_modes=noise_modes,
-        tau=tau,
-        depth=depth,
-        variant=variant,
-        level=level,
-    )
-    return window.t_memorisation
+    options = {"tau": tau, "depth": depth, "variant": variant, "level": level}
+    targets = np.zeros(np.size(s))  # they do not matter here
+    return mode_window(s, targets, a0, noise_modes=noise_modes, **options).t_memorisation
 
 
 def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
@@ -229,16 +214,6 @@ def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
         return math.log(1 / flow.start[leading] - 1) / flow.speed[leading]
     half = rise_clock(np.zeros(1), flow.depth)[0]
     return float((half - flow.start[leading]) / flow.speed[leading])
-
-
-def as_start(a0: ArrayLike, modes: int) -> Float[np.ndarray, "K"]:
-    """One start per mode."""
-    start = as_positive("a0", a0, "a = 0 is a fixed point: start from a small positive strength")
-    if start.size not in (1, modes):
-        raise ValueError(
-            f"a0 has {start.size} entries for {modes} modes: give one, or one per mode"
-        )
-    return np.array(np.broadcast_to(start, modes))
 
 
 def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
@@ -254,16 +229,8 @@ def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
     return np.arange(modes) >= given
 
 
-def as_level(level: float) -> float:
-    """A share between 0 and 1."""
-    level = as_scalar("level", level)
-    if level >= 1:
-        raise ValueError(f"level must lie between 0 and 1: got {level:g}; it is a share of energy")
-    return level
-
-
-def is_share(variant: str) -> bool:
-    """Whether memorisation starts at a share of the energy."""
+def as_variant(variant: str, level: float) -> tuple[bool, float]:
+    """Whether memorisation starts at a share of the energy, and at which."""
     if variant not in ("half", "share"):
         raise ValueError(f'variant must be "half" or "share": got {variant!r}')
-    return variant == "share"
+    return variant == "share", as_fraction("level", level, "it is a share of the energy")

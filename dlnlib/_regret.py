@@ -48,11 +48,7 @@ class Split:
 
 
 def split_teacher(
-    strengths: Sequence[float],
-    dimension: int,
-    *,
-    fraction: float,
-    rng: np.random.Generator,
+    strengths: Sequence[float], dimension: int, *, fraction: float, rng: np.random.Generator
 ) -> Split:
     """Draw a square teacher and its correlations, with a fraction kept out; noise 1 in all."""
     shape = (dimension, dimension)

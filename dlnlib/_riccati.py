@@ -23,7 +23,9 @@ from jaxtyping import Float
 from scipy.linalg import blas
 from scipy.special import exprel
 
-__all__ = ["RiccatiBasis", "riccati_factor", "start_in_basis"]
+from dlnlib.weights import balance
+
+__all__ = ["RiccatiBasis", "common_balance", "riccati_factor", "start_in_basis"]
 
 _TIE = 1e-12  # relative gap below which two growth rates are one level
 _LOST = 1e-12  # relative overlap below which a direction is absent from the start
@@ -75,6 +77,22 @@ class RiccatiBasis:
         return self.right @ inner, self.left @ outer
 
 
+def common_balance(w1: np.ndarray, w2: np.ndarray) -> float:
+    """Lambda of a lambda-balanced start."""
+    (difference,) = balance([w1, w2])
+    lam = float(np.diag(difference).mean())
+    excess = np.abs(difference - lam * np.eye(len(difference))).max()
+    scale = np.linalg.norm(w1) ** 2 + np.linalg.norm(w2) ** 2
+    if excess > 1e-10 * scale:
+        raise ValueError(
+            f"unbalanced start: W2^T W2 - W1 W1^T differs from lambda I by {excess:.2g} "
+            f"({excess / scale:.1g} of the weights' squared norm); draw it with balanced_weights, "
+            "or integrate with gradient_flow"
+        )
+    # rounding in a balanced start must not pass for a tiny imbalance
+    return 0.0 if abs(lam) <= 1e-14 * scale else lam
+
+
 def start_in_basis(
     rates: Float[np.ndarray, "n"], rows: Float[np.ndarray, "n h"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,28 +110,30 @@ def start_in_basis(
     f, work = rates[order], rows[order].copy()
     size = np.linalg.norm(work, axis=1)
     floor = 4 * rows.size * np.finfo(float).eps * size.max()
-    n_grow = int((f > _TIE * f[0]).sum())
-    for j in range(min(n_grow, work.shape[1])):
+    n_grow = min(int((f > _TIE * f[0]).sum()), work.shape[1])
+    for j in range(n_grow):
         level = slice(j, int((f >= f[j] * (1 - _TIE)).sum()))
         rest = np.linalg.norm(work[level, j:], axis=1)
         best = j + int(np.argmax(rest))
         if rest.max() <= max(_LOST * size[best], floor):
             raise ValueError(
                 f"the flow from this start ends at a saddle: the start has no overlap with a "
-                f"growing direction of rate {f[j]:.6g} (a missing mode, or a map whose "
-                "determinant has the wrong sign); perturb the start, or integrate with "
-                "gradient_flow"
+                f"growing direction of rate {f[j]:.6g} (a missing mode, or a map whose determinant "
+                "has the wrong sign); perturb the start, or integrate with gradient_flow"
             )
-        swap = [best, j]
         for array in (order, f, size, work):
-            array[[j, best]] = array[swap]
-        mirror = work[j, j:].copy()  # Householder vector that sends this row to its first entry
-        mirror[0] += np.copysign(np.linalg.norm(mirror), mirror[0])
-        work[:, j:] -= np.outer(work[:, j:] @ mirror, mirror * (2 / (mirror @ mirror)))
-        work[j, j + 1 :] = 0
-    column = np.zeros(work.shape[1])
-    column[: min(n_grow, column.size)] = f[: min(n_grow, column.size)]
+            array[[j, best]] = array[[best, j]]
+        _reflect(work[:, j:], j)
+    column = np.append(f[:n_grow], np.zeros(work.shape[1] - n_grow))
     return order, work, column
+
+
+def _reflect(rows: Float[np.ndarray, "n k"], pivot: int) -> None:
+    """Turn the columns in place so that the row ``pivot`` keeps its first entry only."""
+    mirror = rows[pivot].copy()  # Householder vector
+    mirror[0] += np.copysign(np.linalg.norm(mirror), mirror[0])
+    rows -= np.outer(rows @ mirror, mirror * (2 / (mirror @ mirror)))
+    rows[pivot, 1:] = 0
 
 
 def riccati_factor(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
-from dlnlib._checks import as_nonnegative, as_times, as_vector
+from dlnlib._checks import as_amount, as_curve, as_times
 from dlnlib._spans import crossings
 
 __all__ = ["Run", "first", "lowest"]
@@ -55,16 +55,11 @@ class Run:
             raise ValueError("a run needs at least four times, each once: use numpy.unique on t")
         for name in [field.name for field in fields(self)][:-1]:
             if getattr(self, name) is not None:
-                curve = as_vector(name, getattr(self, name))
-                if curve.size != times.size:
-                    raise ValueError(
-                        f"{name} needs one value per time: got {curve.size} for {times.size} times"
-                    )
-                object.__setattr__(self, name, curve)
+                object.__setattr__(self, name, as_curve(name, getattr(self, name), times))
         if (self.test_error <= 0).any():
             raise ValueError("test_error must be positive: regret divides by its minimum")
         if self.noise_energy is not None:
-            as_nonnegative("noise_energy", self.noise_energy)
+            as_amount("noise_energy", self.noise_energy)
 
     def curve(self, name: str) -> Float[np.ndarray, "T"] | float:
         """A curve of the run that a rule cannot do without."""

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_positive, as_times
+from dlnlib._checks import as_count, as_positive, as_times
 
-__all__ = ["Runs", "as_iterations", "as_step_sizes"]
+__all__ = ["Runs", "as_batch", "as_iterations", "as_step_sizes", "streams"]
 
 
 class Runs:
@@ -39,6 +39,23 @@ def as_step_sizes(lr: ArrayLike) -> Float[np.ndarray, "steps"]:
             "lr must hold one step size per iteration: use schedules.constant(lr, steps)"
         )
     return np.ascontiguousarray(sizes)
+
+
+def as_batch(batch: int | None) -> int | None:
+    """Samples per iteration, or None for all of them."""
+    return None if batch is None else as_count("batch", batch, 1, "give None for all samples")
+
+
+def streams(
+    rng: np.random.Generator | None, runs: int, needed: bool = True
+) -> list[np.random.Generator | None]:
+    """A child of the generator for each run, whatever their number; None if nothing is drawn."""
+    runs = as_count("runs", runs, 1, "each is one training")
+    if not needed:
+        return [None] * runs
+    if rng is None:
+        raise ValueError("rng is needed to draw samples or label noise: pass a Generator")
+    return rng.spawn(runs)
 
 
 def as_iterations(record: ArrayLike | None, steps: int) -> Int[np.ndarray, "T"]:

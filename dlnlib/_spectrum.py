@@ -4,7 +4,7 @@ The arithmetic, and why nothing cancels in it, is in `dlnlib._entropy_kernel`.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,13 +13,17 @@ from numpy.typing import ArrayLike
 from dlnlib._blocks import in_blocks
 from dlnlib._checks import as_scalar
 
-__all__ = ["Spectrum", "as_mask", "as_rates", "as_strengths", "spectrum"]
+__all__ = ["EntropyDynamics", "as_mask", "as_rates", "as_strengths", "energy_shares", "spectrum"]
 
 _BLOCK = 262_144  # entries: a turn of a thread; its rows are cached one by one
 
 
-class Spectrum(NamedTuple):
-    """Entropy, its rate, and the parts of the modes in it (None where not asked for)."""
+@dataclass(frozen=True)
+class EntropyDynamics:
+    """Entropy (...,), its rate (...,) in nats per unit of time, and each mode's part (..., K).
+
+    What was not asked for is None.
+    """
 
     entropy: Float[np.ndarray, "..."]
     rate: Float[np.ndarray, "..."] | None
@@ -56,6 +60,37 @@ def as_mask(signal: ArrayLike, n_modes: int) -> Bool[np.ndarray, "K"]:
     return mask
 
 
+def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K"]:
+    """Share of each mode in the energy, |a_k|^power / sum_j |a_j|^power.
+
+    Parameters
+    ----------
+    a : (..., K) array_like
+        Mode strengths; the sign does not matter.
+    power : float
+        2 for energies, 1 for the convention of the effective rank.
+
+    Returns
+    -------
+    (..., K) ndarray
+        Non-negative, summing to 1 over the last axis.
+
+    Raises
+    ------
+    ValueError
+        If an entry is NaN or infinite, or all modes of one row are zero.
+    """
+    size = np.abs(as_strengths(a))
+    power = as_scalar("power", power)
+    top = size.max(axis=-1, keepdims=True)
+    if not np.isfinite(top).all():
+        raise ValueError("a contains NaN or infinity: the flow that made it has diverged")
+    if (top == 0).any():
+        raise ValueError("all modes are zero: no energy to share; start the flow from a0 > 0")
+    energy = (size / top) ** power  # scaled first, so that tiny strengths do not underflow
+    return energy / energy.sum(axis=-1, keepdims=True)
+
+
 def spectrum(
     a: ArrayLike,
     g: ArrayLike | None = None,
@@ -63,31 +98,34 @@ def spectrum(
     power: float = 2,
     by_mode: bool = False,
     centred: bool = False,
-) -> Spectrum:
+) -> EntropyDynamics:
     """Entropy of the shares, with its rate if `g` is given and the parts of the modes on demand."""
-    from dlnlib._entropy_kernel import fill_rows  # Numba takes longer to load than all the rest
-
     strengths, power = as_strengths(a), as_scalar("power", power)
     table = strengths.reshape(-1, strengths.shape[-1])
     rates = None if g is None else as_rates(g, strengths).reshape(table.shape)
     parts = np.empty(table.shape) if by_mode else None
     entropy, rate = np.empty((2, len(table)))
+    _fill(table, rates, power, bool(centred), entropy, rate, parts)
+    _check_finite(table, entropy, rate)
+    return EntropyDynamics(
+        entropy.reshape(strengths.shape[:-1]),
+        None if g is None else rate.reshape(strengths.shape[:-1]),
+        None if parts is None else parts.reshape(strengths.shape),
+    )
+
+
+def _fill(table, rates, power, centred, entropy, rate, parts) -> None:
+    """Run the kernel over all rows; without rates the modes stand still."""
+    from dlnlib._entropy_kernel import fill_rows  # Numba takes longer to load than all the rest
 
     def fill(blocks: Iterator[slice]) -> None:
         still, spare, buffer = np.zeros((3, 1, table.shape[1]))
         for rows in blocks:
             growth = still if rates is None else np.ascontiguousarray(rates[rows])
             out = entropy[rows], rate[rows], spare if parts is None else parts[rows]
-            block = np.ascontiguousarray(table[rows])
-            fill_rows(block, growth, power, bool(centred), buffer[0], *out)
+            fill_rows(np.ascontiguousarray(table[rows]), growth, power, centred, buffer[0], *out)
 
     in_blocks(fill, *table.shape, max(1, _BLOCK // table.shape[1]))
-    _check_finite(table, entropy, rate)
-    return Spectrum(
-        entropy.reshape(strengths.shape[:-1]),
-        None if g is None else rate.reshape(strengths.shape[:-1]),
-        None if parts is None else parts.reshape(strengths.shape),
-    )
 
 
 def _check_finite(

@@ -8,7 +8,7 @@ the point where a step says so.
 
 import sympy as sp
 
-from dlnlib._derivation import Derivation, Step, a0, functions, j, k, t, tau
+from dlnlib._derivation import Derivation, Step, a0, ddt, functions, j, k, t, tau
 
 __all__ = ["covariance_identity", "equal_start"]
 
@@ -17,10 +17,6 @@ strength, share = (sp.Function(name, positive=True) for name in "ap")
 growth = sp.Function("g", real=True)
 entropy, mean = functions(r"H \bar{g}")
 p, g, log_p = share(k, t), growth(k, t), sp.log(share(k, t))
-
-
-def _rate(expr: sp.Expr) -> sp.Expr:
-    return sp.Derivative(expr, t)
 
 
 class _Modes:
@@ -71,20 +67,20 @@ def covariance_identity(modes: int | None = None) -> Derivation:
         (entropy, -over.sum(p * log_p, j)),
         (mean, over.sum(p * g, j)),
         (p, a**2 / energy),
-        (_rate(a), a * g),
+        (ddt(a), a * g),
     )
     steps = (
         Step(
             "the energy of all modes, by the chain rule",
             2 * over.sum(a**2 * g),
-            _rate(over.sum(a**2)),
+            ddt(over.sum(a**2)),
             definitions,
         ),
         Step(
             "one share, by the quotient rule",
             2 * p * (g - mean),
-            _rate(a**2 / energy),
-            ((_rate(energy), 2 * over.sum(a**2 * g, j)),),
+            ddt(a**2 / energy),
+            ((ddt(energy), 2 * over.sum(a**2 * g, j)),),
         ),
         Step(
             "what some shares gain the others lose",
@@ -92,8 +88,8 @@ def covariance_identity(modes: int | None = None) -> Derivation:
             over.sum(2 * p * (g - mean)),
             (over.adding_to(energy, a**2),),
         ),
-        Step("the entropy, by the product rule", -over.sum(_rate(p) * (log_p + 1)), _rate(entropy)),
-        Step("the rates of the shares add to zero", -over.sum(_rate(p) * log_p)),
+        Step("the entropy, by the product rule", -over.sum(ddt(p) * (log_p + 1)), ddt(entropy)),
+        Step("the rates of the shares add to zero", -over.sum(ddt(p) * log_p)),
         Step("insert them", -2 * over.sum(p * (g - mean) * log_p)),
         Step("multiply out", -2 * (over.sum(p * g * log_p) - mean * over.sum(p * log_p))),
         Step("a covariance", -2 * over.sum(p * (g - mean) * (log_p + entropy))),
@@ -127,20 +123,18 @@ def equal_start(modes: int | None = None) -> Derivation:
     layers, target = sp.Symbol("L", positive=True), sp.Function("s", positive=True)(k)
     rate = -2 * over.sum(p * (g - mean) * log_p)
     spread = (g - mean) ** 2
-    curvature = over.sum(
-        p * (4 * spread * (1 + log_p + entropy) + 2 * _rate(g) * (log_p + entropy))
-    )
+    curvature = over.sum(p * (4 * spread * (1 + log_p + entropy) + 2 * ddt(g) * (log_p + entropy)))
     variance = (over.sum(target**2) - over.sum(target) ** 2 / over.number) / over.number
     motion = (
         (entropy, -over.sum(p * log_p, j)),
         (mean, over.sum(p * g, j)),
-        (_rate(p), 2 * p * (g - over.sum(p * g, j))),
+        (ddt(p), 2 * p * (g - over.sum(p * g, j))),
         over.adding_to(sp.Integer(1), p),
     )
     aligned = layers * a0 ** (1 - 2 / layers) * (target - a0) / tau
     steps = (
-        Step("the covariance identity", rate, _rate(entropy), motion),
-        Step("once more, at any shares", -curvature, _rate(rate)),
+        Step("the covariance identity", rate, ddt(entropy), motion),
+        Step("once more, at any shares", -curvature, ddt(rate)),
         Step("equal shares", sp.log(over.number), entropy, ((p, 1 / over.number),)),
         Step("the entropy is stationary", sp.Integer(0), rate),
         Step("and falls at second order", -4 * over.sum(spread) / over.number, -curvature),

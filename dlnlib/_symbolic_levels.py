@@ -7,16 +7,17 @@ strengths of a signal and of a noise mode.
 
 import sympy as sp
 
-from dlnlib._derivation import Derivation, Step, a0, functions, s, t, tau
+from dlnlib._derivation import Derivation, Step, a0, ddt, functions, s, t, tau
+from dlnlib._symbolic_modes import logistic
 
 __all__ = ["two_level_minimum", "two_level_rate", "two_level_time"]
 
 n = sp.Symbol("n", positive=True)  # target of the noise modes; that of the signal modes is s
 signal, noise = (sp.Function(name, positive=True)(t) for name in ("a_s", "a_n"))
-
-
-def _ddt(expr: sp.Expr) -> sp.Expr:
-    return sp.Derivative(expr, t)
+level_flow = (
+    (ddt(signal), 2 * signal * (s - signal) / tau),
+    (ddt(noise), 2 * noise * (n - noise) / tau),
+)
 
 
 def two_level_rate() -> Derivation:
@@ -33,8 +34,8 @@ def two_level_rate() -> Derivation:
         (one, whole / r),
         (other, (1 - whole) / many),
         (whole, r * signal**2 / (r * signal**2 + many * noise**2)),
-        (_ddt(signal), signal * fast),
-        (_ddt(noise), noise * slow),
+        (ddt(signal), signal * fast),
+        (ddt(noise), noise * slow),
     )
     groups = -whole * sp.log(whole) - (1 - whole) * sp.log(1 - whole)
     within = whole * sp.log(r) + (1 - whole) * sp.log(many)
@@ -43,21 +44,17 @@ def two_level_rate() -> Derivation:
     layers = ((fast, 2 * (s - signal) / tau), (slow, 2 * (n - noise) / tau))
     gap = (s - n) - (signal - noise)
     steps = (
-        Step("the share of the signal", flow, _ddt(whole), definitions),
+        Step("the share of the signal", flow, ddt(whole), definitions),
         Step(
             "the entropy between and within the groups",
             groups + within,
             -r * one * sp.log(one) - many * other * sp.log(other),
         ),
-        Step("its rate", -flow * (sp.log(one) - sp.log(other)), _ddt(groups + within)),
+        Step("its rate", -flow * (sp.log(one) - sp.log(other)), ddt(groups + within)),
         Step("in terms of the strengths", -2 * flow * ratio),
         Step("two layers", -8 * whole * (1 - whole) * gap * ratio / tau, given=layers),
     )
     return Derivation("two-level rate", steps)
-
-
-def _logistic(target: sp.Expr) -> sp.Expr:
-    return target / (1 + (target / a0 - 1) * sp.exp(-2 * target * t / tau))
 
 
 def two_level_minimum() -> Derivation:
@@ -74,15 +71,11 @@ def two_level_minimum() -> Derivation:
     """
     x, q = sp.symbols("x q", positive=True)
     velocity = 2 * signal * (s - signal) - 2 * noise * (n - noise)
-    flow = (
-        (_ddt(signal), 2 * signal * (s - signal) / tau),
-        (_ddt(noise), 2 * noise * (n - noise) / tau),
-    )
-    gap = _logistic(s) - _logistic(n) - (s - n)
+    gap = logistic(s) - logistic(n) - (s - n)
     late_noise = n - n / (1 + (n / a0 - 1) * x)
     late_signal = s - s / (1 + (s / a0 - 1) * x ** (1 + q))
     steps = (
-        Step("the flow", velocity, tau * _ddt(signal - noise), flow),
+        Step("the flow", velocity, tau * ddt(signal - noise), level_flow),
         Step("a tie goes to the signal", 2 * (s - n) * noise, sp.Subs(velocity, signal, noise)),
         Step("the gap at the start", -(s - n), sp.Subs(gap, t, 0)),
         Step(
@@ -92,8 +85,8 @@ def two_level_minimum() -> Derivation:
         ),
         Step(
             r"what the noise lacks keeps the sign of $n - a_0$",
-            (n / a0 - 1) * sp.exp(-2 * n * t / tau) * _logistic(n),
-            n - _logistic(n),
+            (n / a0 - 1) * sp.exp(-2 * n * t / tau) * logistic(n),
+            n - logistic(n),
         ),
         Step("what it lacks late", n * (n / a0 - 1), sp.Limit(late_noise / x, x, 0)),
         Step(
@@ -119,12 +112,12 @@ def two_level_time() -> Derivation:
     closed = tau / (2 * s) * sp.log((s / a0 - 1) * (s / n - 1))
     bound = a0 * ((s / a0 - 1) * q / (1 - q)) ** (1 - q)
     steps = (
-        Step("the signal at the minimum", s - n + v, sp.Subs(_logistic(s), t, exact)),
+        Step("the signal at the minimum", s - n + v, sp.Subs(logistic(s), t, exact)),
         Step("a noise mode still small", closed, sp.Subs(exact, v, 0)),
         Step(
             "the noise grows at most exponentially",
-            -2 * _logistic(n) / tau,
-            sp.Derivative(sp.log(_logistic(n) / (a0 * sp.exp(2 * n * t / tau))), t),
+            -2 * logistic(n) / tau,
+            ddt(sp.log(logistic(n) / (a0 * sp.exp(2 * n * t / tau)))),
         ),
         Step("and vanishes with the start", sp.Integer(0), sp.Limit(bound, a0, 0)),
         Step("first correction", tau / (2 * n * (s - n)), sp.Subs(sp.Derivative(exact, v), v, 0)),

@@ -12,7 +12,8 @@ neural networks", ICLR 2014, arXiv 1312.6120.
 
 import sympy as sp
 
-from dlnlib._derivation import Derivation, Step, a0, functions, operators, s, t, tau
+from dlnlib._derivation import Derivation, Step, a0, ddt, functions, operators, s, t, tau
+from dlnlib._symbolic_modes import logistic
 
 __all__ = [
     "alignment_linearisation",
@@ -57,7 +58,7 @@ def cosine_law(modes: int = 3) -> Derivation:
         raise ValueError(f"a cosine needs two vectors: got modes={modes}; use modes >= 2")
     gram, target, norm, cosine = _gram_symbols(modes)
     n1, n2, e = norm[0], norm[1], cosine[0, 1]
-    flow = tuple((sp.Derivative(gram[i], t), _gram_rate(gram, target, *i)) for i in _PAIRS)
+    flow = tuple((ddt(gram[i]), _gram_rate(gram, target, *i)) for i in _PAIRS)
     polar = tuple(
         (gram[i, j], norm[i] if i == j else cosine[i, j] * sp.sqrt(norm[i] * norm[j]))
         for i in range(modes)
@@ -70,7 +71,7 @@ def cosine_law(modes: int = 3) -> Derivation:
         n * (2 * c1 * c2 - e * (c1**2 + c2**2)) for n, c1, c2 in others
     )
     sorted_rate = -(e * (n1 + n2)) - second + e * ((n1 + n2) * e**2 + norms)
-    overlap = sp.Derivative(gram[0, 1] / sp.sqrt(gram[0, 0] * gram[1, 1]), t)
+    overlap = ddt(gram[0, 1] / sp.sqrt(gram[0, 0] * gram[1, 1]))
     steps = (
         *_gram_flow(),
         Step("quotient rule for the cosine", rate, tau * overlap, flow + polar),
@@ -110,10 +111,8 @@ def _gram_flow() -> tuple[Step]:
 def _first_order_solution(target: tuple) -> Step:
     n1, n2 = (sp.Function(f"n_{i}", positive=True)(t) for i in (1, 2))
     cosine = sp.sqrt(n1 * n2) * sp.exp(-((target[0] + target[1]) * t / tau))
-    isolated = tuple(
-        (sp.Derivative(n, t), 2 * n * (target[i] - n) / tau) for i, n in enumerate((n1, n2))
-    )
-    left = tau * sp.Derivative(sp.log(cosine), t)
+    isolated = tuple((ddt(n), 2 * n * (target[i] - n) / tau) for i, n in enumerate((n1, n2)))
+    left = tau * ddt(sp.log(cosine))
     return Step(
         "first order along isolated modes: what the cosine is proportional to",
         -(n1 + n2),
@@ -140,9 +139,9 @@ def residual_cosine_law() -> Derivation:
         sp.Function(f"Theta_{k}", real=True)(t) for k in ("11", "22", "12")
     )
     flow = (
-        (sp.Derivative(theta11, t), (2 - 2 * s1 * theta11) / tau),
-        (sp.Derivative(theta22, t), (2 - 2 * s2 * theta22) / tau),
-        (sp.Derivative(theta12, t), -(theta12 * (s1 + s2) / tau)),
+        (ddt(theta11), (2 - 2 * s1 * theta11) / tau),
+        (ddt(theta22), (2 - 2 * s2 * theta22) / tau),
+        (ddt(theta12), -(theta12 * (s1 + s2) / tau)),
     )
     polar = ((theta11, 1 / r1), (theta22, 1 / r2), (theta12, -cosine / sp.sqrt(r1 * r2)))
     rules = (
@@ -151,7 +150,6 @@ def residual_cosine_law() -> Derivation:
         (theta * gram, sp.Integer(1)),
     )
     linear = 2 - target * theta - theta * target
-    logistic = s / (1 + (s / a0 - 1) * sp.exp(-2 * s * t / tau))
     residual = 1 / (1 / s + (1 / a0 - 1 / s) * sp.exp(-2 * s * t / tau))
     overlap = -theta12 / sp.sqrt(theta11 * theta22)
     steps = (
@@ -164,13 +162,13 @@ def residual_cosine_law() -> Derivation:
         Step(
             r"the squared residual norm $r_1$",
             2 * r1 * (s1 - r1),
-            tau * sp.Derivative(1 / theta11, t),
+            tau * ddt(1 / theta11),
             flow + polar,
         ),
-        Step(r"$1/\Theta_{11}$ with its linear flow solved: the logistic mode", logistic, residual),
         Step(
-            r"the partial cosine $c_{12}$", -(cosine * (r1 + r2)), tau * sp.Derivative(overlap, t)
+            r"$1/\Theta_{11}$ with its linear flow solved: the logistic mode", logistic(), residual
         ),
+        Step(r"the partial cosine $c_{12}$", -(cosine * (r1 + r2)), tau * ddt(overlap)),
     )
     return Derivation("residual cosine law", steps)
 
@@ -215,11 +213,11 @@ def alignment_linearisation() -> Derivation:
     sk, c, c0, sign, delta = sp.symbols("s c c_0 sigma delta", real=True)
     n = sp.Symbol("n", positive=True)
     e, d, ee, dd, ed = functions("e d E D X")
-    pair = ((sp.Derivative(e, t), sk * d / tau), (sp.Derivative(d, t), sk * e / tau))
+    pair = ((ddt(e), sk * d / tau), (ddt(d), sk * e / tau))
     norms = (
-        (sp.Derivative(ed, t), sk * (ee + dd) / tau),
-        (sp.Derivative(ee, t), 2 * sk * ed / tau),
-        (sp.Derivative(dd, t), 2 * sk * ed / tau),
+        (ddt(ed), sk * (ee + dd) / tau),
+        (ddt(ee), 2 * sk * ed / tau),
+        (ddt(dd), 2 * sk * ed / tau),
     )
     singular = ((sigma * v, sk * u), (sigma_t * u, sk * v), (sign**2, sp.Integer(1)))
     equal = ((ee, n), (dd, n), (ed, c * n))
@@ -237,15 +235,15 @@ def alignment_linearisation() -> Derivation:
         Step("both layers", sigma * w1t, first_order((sigma - delta**2 * w2 * w1) * delta * w1t)),
         Step("upper half of an eigenvector", sign * sk * v, sigma_t * sign * u, singular),
         Step("lower half", sign * sk * sign * u, sigma * v),
-        Step("encoder plus decoder grows", sk * (e + d), tau * sp.Derivative(e + d, t), pair),
-        Step("their difference decays", -sk * (e - d), tau * sp.Derivative(e - d, t)),
+        Step("encoder plus decoder grows", sk * (e + d), tau * ddt(e + d), pair),
+        Step("their difference decays", -sk * (e - d), tau * ddt(e - d)),
         Step(
             "the cosine of equal norms",
             2 * sk * (1 - c**2),
-            tau * sp.Derivative(ed / sp.sqrt(ee * dd), t),
+            tau * ddt(ed / sp.sqrt(ee * dd)),
             norms + equal,
         ),
-        Step("its solution", 2 * sk * (1 - angle**2), tau * sp.Derivative(angle, t)),
+        Step("its solution", 2 * sk * (1 - angle**2), tau * ddt(angle)),
         Step("it starts at its initial value", c0, angle.subs(t, 0)),
     )
     return Derivation("alignment linearisation", steps)

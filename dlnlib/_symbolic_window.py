@@ -7,17 +7,14 @@ both levels grow at the same rate (`two_level_minimum`).
 
 import sympy as sp
 
-from dlnlib._derivation import Derivation, Step, a0, s, t, tau
-from dlnlib._symbolic_levels import _ddt, _logistic, n, noise, signal
+from dlnlib._derivation import Derivation, Step, a0, ddt, s, t, tau
+from dlnlib._symbolic_levels import level_flow, n, noise, signal
+from dlnlib._symbolic_modes import logistic
 
 __all__ = ["deep_window", "error_minimum", "spike_gap", "window_test", "window_times"]
 
 m, r, many = sp.symbols("m r nu", positive=True)
 layers = sp.Symbol("L", positive=True)
-_flow = (
-    (_ddt(signal), 2 * signal * (s - signal) / tau),
-    (_ddt(noise), 2 * noise * (n - noise) / tau),
-)
 
 
 def window_test() -> Derivation:
@@ -28,7 +25,7 @@ def window_test() -> Derivation:
     error = r * (signal**2 - 2 * m * signal) + many * noise**2
     harm, gain = many * noise**2 * (n - noise), r * signal * (m - signal) * (s - signal)
     steps = (
-        Step("the rate of the test error", 4 * (harm - gain) / tau, _ddt(error), _flow),
+        Step("the rate of the test error", 4 * (harm - gain) / tau, ddt(error), level_flow),
         Step(
             "where signal and noise grow at the same rate",
             4 * (n - noise) * (many * noise**2 - r * signal * (m - signal)) / tau,
@@ -52,11 +49,11 @@ def error_minimum() -> Derivation:
     trend = 4 * n - 2 * s - 6 * noise + 4 * signal + 2 * signal * (s - signal) / (m - signal)
     swift = 6 + 2 * m * (s - m) / (m - signal) ** 2
     steps = (
-        Step("harm over gain", trend, tau * _ddt(harm - gain), _flow),
+        Step("harm over gain", trend, tau * ddt(harm - gain), level_flow),
         Step(
             "how its rate moves",
             swift * 2 * signal * (s - signal) - 12 * noise * (n - noise),
-            tau * _ddt(trend),
+            tau * ddt(trend),
         ),
         Step(
             "later",
@@ -76,8 +73,8 @@ def window_times() -> Derivation:
     first = tau / (2 * s) * sp.log((s / a0 - 1) * (s / n - 1))
     best = tau / (2 * s) * sp.log((s / a0 - 1) * m / (s - m))
     steps = (
-        Step(r"the signal at $t^*$: soft threshold", s - n, sp.Subs(_logistic(s), t, first)),
-        Step(r"at $t_{\mathrm{opt}}$: shrinker", m, sp.Subs(_logistic(s), t, best)),
+        Step(r"the signal at $t^*$: soft threshold", s - n, sp.Subs(logistic(s), t, first)),
+        Step(r"at $t_{\mathrm{opt}}$: shrinker", m, sp.Subs(logistic(s), t, best)),
         Step(
             r"$t_{\mathrm{opt}} - t^*$, in an exponential",
             m * n / ((s - m) * (s - n)),
@@ -119,8 +116,8 @@ def deep_window() -> Derivation:
     """
     q = 1 - 2 / layers
     rates = (
-        (_ddt(signal), layers * signal ** (1 + q) * (s - signal) / tau),
-        (_ddt(noise), layers * noise ** (1 + q) * (n - noise) / tau),
+        (ddt(signal), layers * signal ** (1 + q) * (s - signal) / tau),
+        (ddt(noise), layers * noise ** (1 + q) * (n - noise) / tau),
     )
     wait = tau * a0**-q / ((layers - 2) * s)
     left = a0**-q - (layers - 2) * n * wait / tau
@@ -131,12 +128,12 @@ def deep_window() -> Derivation:
         Step(
             r"fuel of a mode, $q = 1 - 2/L$",
             -(layers - 2) * (n - noise) / tau,
-            _ddt(noise**-q),
+            ddt(noise**-q),
             rates,
         ),
         Step("what the signal uses up", sp.Integer(0), a0**-q - (layers - 2) * s * wait / tau),
         Step("what is left to the noise", a0**-q * (1 - n / s), left),
         Step("lacking signal", (a0 / s) ** q * n * s / (s - n), n / (left * s**q)),
-        Step("the test error at any depth", 2 * layers * (harm - gain) / tau, _ddt(error)),
+        Step("the test error at any depth", 2 * layers * (harm - gain) / tau, ddt(error)),
     )
     return Derivation("deep window", steps)

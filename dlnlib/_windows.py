@@ -17,12 +17,11 @@ import math
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float
 
 from dlnlib._compile import compiled
-from dlnlib._mode_clock import FALLING, RISING, VANISHING, Flow
+from dlnlib._mode_clock import FALLING, RISING, VANISHING
 
-__all__ = ["Look", "curves", "search"]
+__all__ = ["Look", "search", "visited_curves"]
 
 _STEP = 0.5  # e-folds of the fastest mode per visit
 _ROUNDING = 1e-14  # a sum this much smaller than its terms is zero
@@ -189,8 +188,9 @@ def _part(look, which, level):
 
 @compiled()
 @no_type_check
-def _root(left, right, low, high, which, level, flow, m, noise, work):
+def _root(span, which, level, flow, m, noise, work):
     """Where a part crosses zero between two times, by false position (Illinois)."""
+    left, right, low, high = span
     middle, side = left, 0
     for _ in range(100):
         before, middle = middle, (left * high - right * low) / (high - low)
@@ -241,11 +241,26 @@ def _over(flow, m, noise, a, best, level):
 @no_type_check
 def _keep(which, time, best, times, look):
     """Remember a minimum if it is the lowest so far; of the noise share, the last crossing."""
-    value = 0.0 if which == 2 else (look.entropy if which == 0 else look.error)
-    if which == 2 or value < best[which]:
-        times[which] = time
-        if which < 2:
-            best[which] = value
+    if which == 2:
+        times[2] = time
+        return
+    value = look.entropy if which == 0 else look.error
+    if value < best[which]:
+        times[which], best[which] = time, value
+
+
+@compiled()
+@no_type_check
+def _see_the_end(flow, m, noise, level, look, best, times):
+    """Put off for ever what is lower, or not exceeded, at infinite time."""
+    still = np.zeros(m.size)
+    entropy, _, share = _shares(noise, flow.s, flow.log_s, still)
+    error, _ = _errors(flow, m, flow.s, still, still)
+    for which, end in ((0, entropy), (1, error)):
+        if end < best[which] - 1e-12 * (abs(end) + abs(best[which])):
+            times[which] = math.inf
+    if look.noise_share < level or share < level:
+        times[2] = math.inf
 
 
 @compiled()
@@ -256,19 +271,17 @@ def search(flow, m, noise, level):
     A minimum that is approached at late times only, or a level that is never exceeded for good,
     gives infinity.
     """
-    work = np.empty((4, m.size))
-    now, look = 0.0, _look(0.0, flow, m, noise, work)
+    work, now = np.empty((4, m.size)), 0.0
+    look = _look(now, flow, m, noise, work)
     best, times = np.array([look.entropy, look.error]), np.zeros(3)
-    falling = np.zeros(3, np.bool_)
-    since, low = np.zeros(3), np.zeros(3)
+    falling, since, low = np.zeros(3, np.bool_), np.zeros(3), np.zeros(3)
     for _ in range(_MOST_VISITS):
         for which in range(3):
             part = _part(look, which, level)
             if part > 0 and falling[which]:
                 falling[which] = False
-                lowest = _root(
-                    since[which], now, low[which], part, which, level, flow, m, noise, work
-                )
+                span = since[which], now, low[which], part
+                lowest = _root(span, which, level, flow, m, noise, work)
                 _keep(which, lowest, best, times, _look(lowest, flow, m, noise, work))
             elif part < 0:
                 falling[which], since[which], low[which] = True, now, part
@@ -277,46 +290,16 @@ def search(flow, m, noise, level):
             break
         now += _STEP / look.fastest
         look = _look(now, flow, m, noise, work)
-    still = np.zeros(m.size)
-    entropy, _, share = _shares(noise, flow.s, flow.log_s, still)
-    error, _ = _errors(flow, m, flow.s, still, still)
-    for which, end in ((0, entropy), (1, error)):
-        if end < best[which] - 1e-12 * (abs(end) + abs(best[which])):
-            times[which] = math.inf
-    if look.noise_share < level or share < level:
-        times[2] = math.inf
+    _see_the_end(flow, m, noise, level, look, best, times)
     return times[0], times[1], times[2]
 
 
 @compiled()
 @no_type_check
-def _any_curves(t, flow, m, noise, out):
-    work = np.empty((4, m.size))
+def visited_curves(t, flow, m):
+    """H and E = sum a^2 - 2 a m, visit by visit."""
+    work, out, noise = np.empty((4, m.size)), np.empty((2, t.size)), np.zeros(m.size, np.bool_)
     for i in range(t.size):
         look = _look(t[i], flow, m, noise, work)
         out[0, i], out[1, i] = look.entropy, look.error
-
-
-def curves(
-    t: Float[np.ndarray, "T"], flow: Flow, m: Float[np.ndarray, "K"], out: Float[np.ndarray, "2 T"]
-) -> None:
-    """Fill the rows of ``out`` with H and E = sum a^2 - 2 a m, to an error of about 1e-10.
-
-    Two layers in array form, since NumPy takes several exponentials and logarithms at a time;
-    visit by visit otherwise.
-    """
-    if flow.depth != 2 or flow.start.max() > 1e5:
-        return _any_curves(t, flow, m, np.zeros(m.size, bool), out)
-    left = np.multiply.outer(t, -flow.speed)
-    np.exp(left, out=left)
-    left *= 1 - flow.start
-    left += flow.start
-    log_energy = np.log(left)
-    log_energy -= flow.log_a0
-    log_energy *= -2
-    strength = np.divide(flow.a0, left, out=left)
-    out[1] = strength @ (-2 * m)
-    strength *= strength
-    whole = strength @ np.ones(m.size)
-    out[1] += whole
-    out[0] = np.log(whole) - np.vecdot(strength, log_energy) / whole
+    return out

@@ -15,17 +15,18 @@ Varre, Pillaud-Vivien & Flammarion, ICML 2023.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_times
+from dlnlib._checks import as_amount, as_matrix, as_times
 from dlnlib._diagonal_runs import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib._diagonal_steps import batch_steps, single_steps
 from dlnlib._implicit_bias import basis_pursuit, hyperbolic_entropy, implicit_bias
-from dlnlib._runs import as_iterations, as_step_sizes
+from dlnlib._runs import as_batch, as_iterations, as_step_sizes, streams
 from dlnlib._sparse_task import SparseTask, sparse_regression
 from dlnlib._stability import stability_threshold
 
@@ -102,31 +103,20 @@ def train_diagonal(
     [0.0382, 0.4809]
     """
     start, sizes = Start.of(x, y, u0, v0), as_step_sizes(lr)
-    noise = float(as_nonnegative("label_noise", label_noise)[0])
-    if batch is not None:
-        batch = as_count("batch", batch, 1, "give None for gradient descent on all samples")
-    runs = as_count("runs", runs, 1, "each is one training")
-    streams: list = [None] * runs
-    if batch is not None or noise:
-        if rng is None:
-            raise ValueError("rng is needed to draw batches or label noise: pass a Generator")
-        streams = rng.spawn(runs)
-    iterations = as_iterations(record, sizes.size)
-    sums = [np.zeros((2, start.u.size if track else 0)) for _ in range(runs)]
-    each = list(zip(streams, sums, strict=True))
-    u, v, failed = follow_runs(
-        start,
-        lambda one: _descent(start, sizes, batch, noise, *one),
-        each,
-        iterations,
-        max(1, _CHUNK // (batch or start.y.size)),
-    )
-    result = DiagonalRuns(iterations, u, v, failed)
-    return _tracked(result, start, np.array(sums)) if track else result
+    noise = as_amount("label_noise", label_noise)
+    batch, iterations = as_batch(batch), as_iterations(record, sizes.size)
+    drawn = streams(rng, runs, needed=batch is not None or noise > 0)
+    sums = np.zeros((len(drawn), 2, start.u.size if track else 0))
+    begin = partial(_descent, start, sizes, batch, noise)
+    each = list(zip(drawn, sums, strict=True))
+    chunk = max(1, _CHUNK // (batch or start.y.size))
+    result = DiagonalRuns(iterations, *follow_runs(start, begin, each, iterations, chunk))
+    return _tracked(result, start, sums) if track else result
 
 
-def _descent(start, lr, batch, noise, stream, sums) -> Advance:
-    """Advance of one run: its draws and its sums of logarithms."""
+def _descent(start, lr, batch, noise, own) -> Advance:
+    """Advance of one run, with a stream and sums of logarithms of its own."""
+    stream, sums = own
     rows = np.arange(start.y.size)[None, :]
     columns = np.empty((0, 0)) if batch else np.ascontiguousarray(start.x.T)
     picks, labels = (None, None) if stream is None else stream.spawn(2)
@@ -153,12 +143,7 @@ def _tracked(result, start, sums) -> DiagonalRuns:
 
 
 def diagonal_flow(
-    t: ArrayLike,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    u0: ArrayLike = 0.1,
-    v0: ArrayLike = 0.0,
+    t: ArrayLike, x: ArrayLike, y: ArrayLike, *, u0: ArrayLike = 0.1, v0: ArrayLike = 0.0
 ) -> DiagonalRuns:
     r"""Gradient flow, integrated in z = -(integral of the gradient in beta).
 

@@ -17,16 +17,12 @@ References
 Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._blocks import in_blocks
-from dlnlib._checks import as_scalar
-from dlnlib._spectrum import as_mask, as_strengths, spectrum
+from dlnlib._group_entropy import GroupEntropy, group_entropy
+from dlnlib._spectrum import EntropyDynamics, energy_shares, spectrum
 
 __all__ = [
     "EntropyDynamics",
@@ -39,70 +35,6 @@ __all__ = [
     "group_entropy",
     "spectral_entropy",
 ]
-
-
-@dataclass(frozen=True)
-class EntropyDynamics:
-    """Entropy (...,), its rate (...,) in nats per unit of time, and each mode's part (..., K)."""
-
-    entropy: Float[np.ndarray, "..."]
-    rate: Float[np.ndarray, "..."]
-    by_mode: Float[np.ndarray, "... K"]
-
-
-@dataclass(frozen=True)
-class GroupEntropy:
-    """Entropy of two groups of modes: total = between + share * signal + (1 - share) * noise.
-
-    Parameters
-    ----------
-    total : (...,) ndarray
-        Entropy of all modes.
-    between : (...,) ndarray
-        Binary entropy of the share of the signal, at most log 2.
-    signal, noise : (...,) ndarray
-        Entropy within each group, from the shares of its modes in the group; 0 for a group
-        without energy.
-    share : (...,) ndarray
-        Energy share P of the signal.
-    """
-
-    total: Float[np.ndarray, "..."]
-    between: Float[np.ndarray, "..."]
-    signal: Float[np.ndarray, "..."]
-    noise: Float[np.ndarray, "..."]
-    share: Float[np.ndarray, "..."]
-
-
-def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K"]:
-    """Share of each mode in the energy, |a_k|^power / sum_j |a_j|^power.
-
-    Parameters
-    ----------
-    a : (..., K) array_like
-        Mode strengths; the sign does not matter.
-    power : float
-        2 for energies, 1 for the convention of the effective rank.
-
-    Returns
-    -------
-    (..., K) ndarray
-        Non-negative, summing to 1 over the last axis.
-
-    Raises
-    ------
-    ValueError
-        If an entry is NaN or infinite, or all modes of one row are zero.
-    """
-    size = np.abs(as_strengths(a))
-    power = as_scalar("power", power)
-    top = size.max(axis=-1, keepdims=True)
-    if not np.isfinite(top).all():
-        raise ValueError("a contains NaN or infinity: the flow that made it has diverged")
-    if (top == 0).any():
-        raise ValueError("all modes are zero: no energy to share; start the flow from a0 > 0")
-    energy = (size / top) ** power  # scaled first, so that tiny strengths do not underflow
-    return energy / energy.sum(axis=-1, keepdims=True)
 
 
 def spectral_entropy(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "..."]:
@@ -217,63 +149,4 @@ def entropy_dynamics(
     ValueError
         As in `entropy_rate`.
     """
-    return EntropyDynamics(*spectrum(a, g, power=power, by_mode=True, centred=centred))
-
-
-def group_entropy(a: ArrayLike, signal: ArrayLike, *, power: float = 2) -> GroupEntropy:
-    """Entropy split between and within two groups of modes, H = h(P) + P H_s + (1 - P) H_n.
-
-    Parameters
-    ----------
-    a : (..., K) array_like
-        Mode strengths.
-    signal : (K,) array_like of bool
-        True for the modes of the signal; the others are noise.
-    power : float
-        As in `energy_shares`.
-
-    Returns
-    -------
-    GroupEntropy
-
-    Raises
-    ------
-    ValueError
-        If `signal` is no boolean mask over the modes, an entry of `a` is NaN or infinite, or all
-        modes of one row are zero.
-
-    Examples
-    --------
-    >>> parts = group_entropy([3.0, 3.0, 1.0, 1.0], [True, True, False, False])
-    >>> parts.share.round(3).item(), (parts.signal / np.log(2)).round(3).item()
-    (0.9, 1.0)
-    """
-    strengths = as_strengths(a)
-    mask = as_mask(signal, strengths.shape[-1])
-    total = spectral_entropy(strengths, power=power)
-    table = strengths.reshape(-1, mask.size)
-    parts = np.empty((4, len(table)))
-
-    def work(blocks: Iterator[slice]) -> None:
-        for rows in blocks:
-            parts[:, rows] = _groups(table[rows], mask, power)
-
-    in_blocks(work, *table.shape, max(1, 65_536 // mask.size))
-    return GroupEntropy(total, *(part.reshape(total.shape) for part in parts))
-
-
-def _groups(a: Float[np.ndarray, "T K"], mask: np.ndarray, power: float) -> np.ndarray:
-    """Entropy between the groups, within the signal, within the noise; share of the signal."""
-    size = np.abs(a)
-    groups = [size[:, mask], size[:, ~mask]]
-    scale = size.max(axis=-1, keepdims=True)
-    energy = np.stack([((group / scale) ** power).sum(axis=-1) for group in groups], axis=-1)
-    for group in groups:
-        if group.shape[-1]:
-            group[~group.any(axis=-1), 0] = 1  # no energy, no entropy: as if one mode had it all
-    within = [
-        spectral_entropy(group, power=power) if group.shape[-1] else np.zeros(len(a))
-        for group in groups
-    ]
-    share = energy_shares(energy, power=1)[:, 0]
-    return np.stack([spectral_entropy(energy, power=1), *within, share])
+    return spectrum(a, g, power=power, by_mode=True, centred=centred)

@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from dlnlib._checks import as_matrix, as_scalar, as_times
-from dlnlib._riccati import RiccatiBasis, riccati_factor, start_in_basis
+from dlnlib._riccati import RiccatiBasis, common_balance, riccati_factor, start_in_basis
 from dlnlib._trajectory import Trajectory, reduced
-from dlnlib.weights import balance
 
 __all__ = ["Trajectory", "exact_flow", "gradient_descent", "gradient_flow"]
 
@@ -71,7 +70,7 @@ def exact_flow(
             f"the exact solution is for two layers: got {len(weights)}; use gradient_flow"
         )
     (w1, w2), sigma, left, right = reduced(weights, sigma)
-    lam = _common_balance(w1, w2)
+    lam = common_balance(w1, w2)
     if len(w1) > sum(sigma.shape):  # QQ^T sees no more of a wide hidden layer than this span
         span, _ = np.linalg.qr(np.hstack([w1, w2.T]))
         w1, w2 = span.T @ w1, w2 @ span
@@ -127,26 +126,37 @@ def gradient_flow(
     times, tau = as_times(t), as_scalar("tau", tau)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient = _gradient(sigma, sigma_xx)
-    cuts = np.cumsum([w.size for w in start])[:-1]
-
-    def unpack(flat: np.ndarray) -> list[np.ndarray]:
-        parts = np.split(flat, cuts, axis=-1)
-        return [p.reshape(*p.shape[:-1], *w.shape) for p, w in zip(parts, start, strict=True)]
+    unpack = _unpacking([w.shape for w in start])
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
         return np.concatenate([g.ravel() for g in gradient(unpack(flat))]) / tau
 
-    flat = np.concatenate([w.ravel() for w in start])
-    asked, where = np.unique(times, return_inverse=True)
-    path = flat[None, :]
-    if asked[-1] > 0:
-        # Left to itself the method steps as far as it is stable, and interpolates poorly between.
-        options = {"rtol": rtol, "atol": atol, "max_step": 4 * tau / _rate(start, sigma, sigma_xx)}
-        solution = solve_ivp(velocity, (0.0, asked[-1]), flat, "DOP853", t_eval=asked, **options)
-        if not solution.success:
-            raise RuntimeError(f"gradient flow was not integrated: {solution.message}")
-        path = solution.y.T
-    return Trajectory(times, unpack(path[where]), left, right, _rotation_known=True)
+    # Left to itself the method steps as far as it is stable, and interpolates poorly between.
+    options = {"rtol": rtol, "atol": atol, "max_step": 4 * tau / _rate(start, sigma, sigma_xx)}
+    path = _integrated(velocity, np.concatenate([w.ravel() for w in start]), times, options)
+    return Trajectory(times, unpack(path), left, right, _rotation_known=True)
+
+
+def _unpacking(shapes: list[tuple[int, int]]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """The way from flat states (..., n) to the matrices (..., rows, columns) of the layers."""
+    cuts = np.cumsum([rows * columns for rows, columns in shapes])[:-1]
+
+    def unpack(flat: np.ndarray) -> list[np.ndarray]:
+        parts = np.split(flat, cuts, axis=-1)
+        return [p.reshape(*p.shape[:-1], *shape) for p, shape in zip(parts, shapes, strict=True)]
+
+    return unpack
+
+
+def _integrated(velocity: Callable, start: np.ndarray, t: np.ndarray, options: dict) -> np.ndarray:
+    """States (T, n) at any times, also repeated ones and none but zero."""
+    asked, where = np.unique(t, return_inverse=True)
+    if asked[-1] == 0:
+        return np.broadcast_to(start, (t.size, start.size))
+    solution = solve_ivp(velocity, (0.0, asked[-1]), start, "DOP853", t_eval=asked, **options)
+    if not solution.success:
+        raise RuntimeError(f"gradient flow was not integrated: {solution.message}")
+    return solution.y.T[where]
 
 
 def gradient_descent(
@@ -186,20 +196,23 @@ def gradient_descent(
     current, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient = _gradient(sigma, sigma_xx)
     layers = [np.empty((asked.size, *w.shape)) for w in current]
-    done = 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for row, step in enumerate(asked.astype(int)):
-            for _ in range(step - done):
-                current = [w + lr * g for w, g in zip(current, gradient(current), strict=True)]
-            done = step
-            if not all(np.isfinite(w).all() for w in current):
-                raise RuntimeError(
-                    f"gradient descent diverged within {step} steps at lr={lr:g}: take lr well "
-                    f"below 1/s_1 = {1 / np.linalg.norm(sigma, 2):.3g}"
-                )
-            for layer, w in zip(layers, current, strict=True):
-                layer[row] = w
+    for row, more in enumerate(np.diff(asked, prepend=0).astype(int)):
+        current = _descended(current, gradient, lr, more)
+        if not all(np.isfinite(w).all() for w in current):
+            raise RuntimeError(
+                f"gradient descent diverged within {asked[row]:.0f} steps at lr={lr:g}: take lr "
+                f"well below 1/s_1 = {1 / np.linalg.norm(sigma, 2):.3g}"
+            )
+        for layer, w in zip(layers, current, strict=True):
+            layer[row] = w
     return Trajectory(lr * asked, layers, left, right, _rotation_known=True)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _descended(weights, gradient, lr, steps) -> list[np.ndarray]:
+    for _ in range(steps):
+        weights = [w + lr * g for w, g in zip(weights, gradient(weights), strict=True)]
+    return weights
 
 
 def _gradient(
@@ -232,19 +245,3 @@ def _rate(weights: list[np.ndarray], sigma: np.ndarray, sigma_xx: ArrayLike | No
     begin = sum(np.prod(np.delete(size, layer) ** 2) for layer in range(size.size))
     rate = spread * (begin + size.size * end ** (2 - 2 / size.size))
     return max(float(rate), np.finfo(float).tiny)
-
-
-def _common_balance(w1: np.ndarray, w2: np.ndarray) -> float:
-    """Lambda of a lambda-balanced start."""
-    (difference,) = balance([w1, w2])
-    lam = float(np.diag(difference).mean())
-    excess = np.abs(difference - lam * np.eye(len(difference))).max()
-    scale = np.linalg.norm(w1) ** 2 + np.linalg.norm(w2) ** 2
-    if excess > 1e-10 * scale:
-        raise ValueError(
-            f"unbalanced start: W2^T W2 - W1 W1^T differs from lambda I by {excess:.2g} "
-            f"({excess / scale:.1g} of the weights' squared norm); draw it with balanced_weights, "
-            "or integrate with gradient_flow"
-        )
-    # rounding in a balanced start must not pass for a tiny imbalance
-    return 0.0 if abs(lam) <= 1e-14 * scale else lam

@@ -10,7 +10,6 @@ is logistic; deeper modes follow an implicit closed form (see ``_clock``).  At `
 time is rescaled by L, so that the equation is ``tau da/dt = a^2 (s - a)``.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,15 +18,28 @@ from numpy.typing import ArrayLike
 from scipy.special import exprel
 
 from dlnlib._blocks import in_blocks
-from dlnlib._checks import as_depth, as_nonnegative, as_positive, as_scalar, as_times, as_vector
-from dlnlib._clock import clock_speed, decay_clock, decay_strength, rise_clock, rise_strength
+from dlnlib._checks import (
+    SIGN_HINT,
+    START_HINT,
+    as_depth,
+    as_nonnegative,
+    as_positive,
+    as_scalar,
+    as_shaped,
+    as_times,
+)
+from dlnlib._clock import (
+    clock_speed,
+    decay_clock,
+    decay_strength,
+    layers,
+    rise_clock,
+    rise_strength,
+)
 
 __all__ = ["growth_rate", "learning_time", "mode_strength"]
 
 _BLOCK = 128  # rows of time per block: a block of 1,000 modes stays in the second-level cache
-
-_START_HINT = "a=0 is a fixed point of the flow, so start from a small positive strength"
-_SIGN_HINT = "singular values are non-negative: move the sign into a singular vector"
 
 
 def mode_strength(
@@ -117,16 +129,15 @@ def growth_rate(
         If an input is NaN or negative, or the shapes do not match.
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
-    a = np.asarray(a, dtype=float)
-    as_nonnegative("a", a.ravel(), "mode strengths in the singular basis are >= 0")
-    s = as_nonnegative("s", s, _SIGN_HINT)
+    a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")
+    s = as_nonnegative("s", s, SIGN_HINT)
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
         raise ValueError(f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}")
     s = s[0] if s.size == 1 else s
     rate = np.array(s - a)
-    rate *= (1 if depth == math.inf else depth) / tau
+    rate *= layers(depth) / tau
     if depth != 2:
-        rate *= a if depth == math.inf else a ** (1 - 2 / depth)
+        rate *= a ** (1 - 2 / depth)
     return rate
 
 
@@ -177,11 +188,10 @@ def learning_time(
 
 
 def _pair(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
-    s, a0 = as_nonnegative("s", s, _SIGN_HINT), as_positive("a0", a0, _START_HINT)
+    s, a0 = as_nonnegative("s", s, SIGN_HINT), as_positive("a0", a0, START_HINT)
     if s.size != a0.size and 1 not in (s.size, a0.size):
         raise ValueError(f"s has {s.size} modes and a0 has {a0.size}: give one a0, or one per mode")
-    s, a0 = np.broadcast_arrays(as_vector("s", s), a0)
-    return s, a0
+    return np.broadcast_arrays(s, a0)
 
 
 def _log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
@@ -189,9 +199,7 @@ def _log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
     return np.log(a0) - np.log(s - a0)
 
 
-def _logistic(
-    t: np.ndarray, s: np.ndarray, a0: np.ndarray, tau: float, depth: float, out: np.ndarray
-) -> None:
+def _logistic(t, s, a0, tau, depth, out) -> None:
     """Fill ``out`` with s / (1 + (s/a0 - 1) exp(-2 s t/tau)), for a0 < s, block by block.
 
     On an evenly spaced grid exp(-2 s t) is a product of two factors, one per block and one per
@@ -217,30 +225,24 @@ def _logistic(
     in_blocks(fill, *out.shape, _BLOCK)
 
 
-def _exprel_logistic(
-    t: np.ndarray, s: np.ndarray, a0: np.ndarray, tau: float, depth: float, out: np.ndarray
-) -> None:
+def _exprel_logistic(t, s, a0, tau, depth, out) -> None:
     """The same without cancellation or overflow for any s >= 0: a0 / (e^-x + a0 (1 - e^-x)/s)."""
     x = 2 * s * t[:, None] / tau
     out[...] = a0 / (np.exp(-x) + a0 * (2 * t[:, None] / tau) * exprel(-x))
 
 
-def _implicit(
-    t: np.ndarray, s: np.ndarray, a0: np.ndarray, tau: float, depth: float, out: np.ndarray
-) -> None:
+def _implicit(t, s, a0, tau, depth, out) -> None:
     start, speed = rise_clock(_log_odds(s, a0), depth), clock_speed(s, tau, depth)
     for first in range(0, t.size, _BLOCK):
         clock = start + speed * t[first : first + _BLOCK, None]
         out[first : first + _BLOCK] = s * rise_strength(clock, depth)
 
 
-def _decay(
-    t: np.ndarray, s: np.ndarray, a0: np.ndarray, tau: float, depth: float, out: np.ndarray
-) -> None:
+def _decay(t, s, a0, tau, depth, out) -> None:
     """a0 > s at depth > 2; below 1e-100 a0 a singular value is zero at every time of interest."""
     zero = s < 1e-100 * a0
-    speed, power = (1.0, 2.0) if depth == math.inf else (depth, 2 - 2 / depth)
-    fall = power * speed * a0[zero] ** power * t[:, None] / tau
+    power = 2 - 2 / depth
+    fall = power * layers(depth) * a0[zero] ** power * t[:, None] / tau
     out[:, zero] = a0[zero] * (1 + fall) ** (-1 / power)
     s, a0 = s[~zero], a0[~zero]
     start = decay_clock(np.log(s) - np.log(a0 - s), depth)

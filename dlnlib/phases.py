@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from dlnlib._checks import as_matrix, as_scalar, as_times, as_vector
+from dlnlib._checks import as_curve, as_fraction, as_matrix, as_times
 from dlnlib._spans import crossings, least, monotone_spans
 from dlnlib._spectrum import as_mask
 from dlnlib.entropy import energy_shares, spectral_entropy
@@ -119,16 +119,11 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     ValueError
         If the times do not increase, the shapes differ, or `tol` is out of range.
     """
-    times, entropy = as_times(t), as_vector("h", h)
-    if entropy.size != times.size:
-        raise ValueError(f"h needs one entropy per time: got {entropy.size} for {times.size} times")
+    times = as_times(t)
+    entropy = as_curve("h", h, times)
     if times.size < 3 or (np.diff(times) == 0).any():
         raise ValueError("phases need at least three times, each once: use numpy.unique on t")
-    tol = as_scalar("tol", tol)
-    if tol >= 1:
-        raise ValueError(
-            f"tol must lie between 0 and 1: got {tol:g}; it is a fraction of the range"
-        )
+    tol = as_fraction("tol", tol, "it is a fraction of the range")
     velocity = np.gradient(entropy, times)
     turns = crossings(times, velocity, 0.0)
     spans = monotone_spans(times, entropy, velocity, turns, tol)

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_matrix, as_times, as_vector
+from dlnlib._checks import as_curve, as_matrix, as_times
 from dlnlib.phases import Phases
 
 __all__ = [
@@ -102,7 +102,7 @@ def plot_modes(
     """
     times = as_times(t)
     strengths = as_matrix("a", a, (times.size, None))
-    names = _names(labels, strengths.shape[1], "labels")
+    names = _names(labels, strengths.shape[1])
     curves = None if theory is None else as_matrix("theory", theory, strengths.shape)
     ax = _axes(ax)
     for strength, colour, name in zip(strengths.T, mode_colours(len(names)), names, strict=True):
@@ -139,9 +139,8 @@ def plot_entropy(
     ValueError
         If `t` and `h` differ in length.
     """
-    times, entropy = as_times(t), as_vector("h", h)
-    if entropy.size != times.size:
-        raise ValueError(f"h needs one entropy per time: got {entropy.size} for {times.size} times")
+    times = as_times(t)
+    entropy = as_curve("h", h, times)
     ax = _axes(ax)
     ax.plot(times, entropy, color=COLOURS["entropy"])
     if n_modes is not None:
@@ -238,13 +237,13 @@ def plot_matrix(
     return ax
 
 
-def _names(names: list[str] | None, count: int, what: str) -> list[str] | list[None]:
+def _names(labels: list[str] | None, count: int) -> list[str] | list[None]:
     """One name per curve, or one None (which matplotlib leaves out of the legend)."""
-    if names is None:
+    if labels is None:
         return [None] * count
-    if len(names) != count:
-        raise ValueError(f"{what} needs one name per curve: got {len(names)} for {count} of them")
-    return list(names)
+    if len(labels) != count:
+        raise ValueError(f"labels needs one name per curve: got {len(labels)} for {count} of them")
+    return list(labels)
 
 
 def _axes(ax: Axes | None) -> Axes:

@@ -20,18 +20,18 @@ features", ICML 2023: the experiments.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._blocks import in_blocks
-from dlnlib._checks import as_count, as_matrix, as_vector
+from dlnlib._checks import as_matrix, as_samples
 from dlnlib._relu_kernel import LANES, sgd_steps
 from dlnlib._relu_network import ReLUNetwork, gaussian_start
 from dlnlib._relu_tasks import ReLUTask, line_task, published_run, three_layer_task, two_layer_task
-from dlnlib._runs import Runs, as_iterations, as_step_sizes
+from dlnlib._runs import Runs, as_batch, as_iterations, as_step_sizes, streams
 
 __all__ = [
     "ReLUNetwork",
@@ -115,28 +115,18 @@ def train_relu(
     ValueError
         If an input has the wrong shape or range, or random numbers are needed and ``rng`` is None.
     """
-    x, y, sizes = as_matrix("x", x, (None, network.widths[0])), as_vector("y", y), as_step_sizes(lr)
-    if y.size != len(x):
-        raise ValueError(f"y needs one label per row of x: got {y.size} for {len(x)} rows")
+    x, y = as_samples(as_matrix("x", x, (None, network.widths[0])), y)
+    sizes = as_step_sizes(lr)
     start = as_matrix("start", np.atleast_2d(start), (None, network.n_parameters))
     draws = _draws(len(start), sizes.size, len(x), batch, rng, order)
     record = as_iterations(record, sizes.size)
-    theta = np.full((len(start), record.size, network.n_parameters), np.nan)
-    diverged_at = np.full(len(start), -1)
-
-    def work(groups: Iterator[slice]) -> None:
-        for group in groups:
-            runs = slice(group.start * LANES, min(group.stop * LANES, len(start)))
-            train = _Group(network, x, y, sizes, start[runs], draws[runs])
-            theta[runs], diverged_at[runs] = train.follow(record)
-
-    in_blocks(work, -(-len(start) // LANES), sizes.size * network.n_parameters, 1)
+    theta, diverged_at = _Training(network, x, y, sizes, start, draws).follow(record)
     return ReLURuns(network, record, theta, diverged_at)
 
 
 @dataclass(frozen=True, eq=False)
-class _Group:
-    """Up to eight runs that move together."""
+class _Training:
+    """Runs from given starts, in groups of eight that move together."""
 
     network: ReLUNetwork
     x: Float[np.ndarray, "n _"]
@@ -149,16 +139,29 @@ class _Group:
         self, record: Int[np.ndarray, "T"]
     ) -> tuple[Float[np.ndarray, "runs T P"], Int[np.ndarray, "runs"]]:
         """Parameters at the records, and iterations of divergence."""
+        runs, size = self.start.shape
+        theta = np.full((runs, record.size, size), np.nan)
+        diverged_at = np.full(runs, -1)
+
+        def work(groups: Iterator[slice]) -> None:
+            for group in groups:
+                some = slice(group.start * LANES, group.stop * LANES)
+                one = replace(self, start=self.start[some], draws=self.draws[some])
+                one._follow_group(record, theta[some], diverged_at[some])
+
+        in_blocks(work, -(-runs // LANES), self.lr.size * size, 1)
+        return theta, diverged_at
+
+    def _follow_group(self, record: np.ndarray, kept: np.ndarray, diverged_at: np.ndarray) -> None:
         runs, stopped, last = len(self.start), np.full(LANES, -1), 0
         theta = np.zeros((self.network.n_parameters, LANES))
         theta[:, :runs] = self.start.T
-        kept = np.full((runs, record.size, len(theta)), np.nan)
         for row, goal in enumerate(record.tolist()):
             while last < goal:
                 last = self._advance(theta, last, goal, stopped)
             alive = stopped[:runs] < 0
             kept[alive, row] = theta.T[:runs][alive]
-        return kept, stopped[:runs]
+        diverged_at[:] = stopped[:runs]
 
     def _advance(self, theta: np.ndarray, first: int, goal: int, stopped: np.ndarray) -> int:
         """Train in place from one iteration to the goal or less far; the iteration reached."""
@@ -175,14 +178,7 @@ class _Group:
         return last
 
 
-def _draws(
-    runs: int,
-    steps: int,
-    n: int,
-    batch: int | None,
-    rng: np.random.Generator | None,
-    order: ArrayLike | None,
-) -> list:
+def _draws(runs, steps, n, batch, rng, order) -> list:
     """For each run, a function from first and last iteration to the samples (last - first, B)."""
     if order is not None:
         given = np.atleast_2d(order)
@@ -192,13 +188,10 @@ def _draws(
             raise ValueError(f"order must lie in 0 ... {n - 1}: it picks one of the {n} samples")
         rows = np.broadcast_to(given, (runs, steps))
         return [lambda first, last, row=row: row[first:last, None] for row in rows]
-    if batch is None:
+    if as_batch(batch) is None:
         every = np.arange(n)
         return [lambda first, last: np.broadcast_to(every, (last - first, n))] * runs
-    batch = as_count("batch", batch, 1, "give None for gradient descent on all samples")
-    if rng is None:
-        raise ValueError("rng is needed to draw samples: pass a Generator")
     return [
         lambda first, last, stream=stream: stream.integers(n, size=(last - first, batch))
-        for stream in rng.spawn(runs)
+        for stream in streams(rng, runs)
     ]

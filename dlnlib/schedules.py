@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_positive, as_scalar, as_vector
+from dlnlib._checks import as_count, as_positive, as_scalar, as_share, as_vector
 
 __all__ = ["constant", "linear_warmup", "sqrt_warmup", "step_decay"]
 
@@ -151,6 +151,4 @@ def _steps(steps: int) -> int:
 
 def _iteration(name: str, share: float, steps: int) -> int:
     """First iteration after a share of the run."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name} must lie in [0, 1]: got {share:g}; it is a share of the run")
-    return math.floor(share * steps)
+    return math.floor(as_share(name, share, "it is a share of the run") * steps)

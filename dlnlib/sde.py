@@ -29,10 +29,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_scalar, as_vector
+from dlnlib._checks import as_amount, as_count, as_matrix, as_nonnegative, as_scalar, as_vector
 from dlnlib._diagonal_runs import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib._diagonal_steps import diffusion_steps
-from dlnlib._runs import as_iterations, as_step_sizes
+from dlnlib._runs import as_batch, as_iterations, as_step_sizes, streams
 
 __all__ = ["gradient_covariance", "sde_diagonal", "sde_path"]
 
@@ -79,15 +79,15 @@ def gradient_covariance(
     phi, r = as_matrix("jacobian", jacobian), as_vector("residuals", residuals)
     if r.size != len(phi):
         raise ValueError(f"jacobian needs one row per residual: got {len(phi)} for {r.size}")
-    noise, kind = float(as_nonnegative("label_noise", label_noise)[0]), _kind(covariance)
-    if batch is None:
+    noise, kind = as_amount("label_noise", label_noise), _kind(covariance)
+    if as_batch(batch) is None:
         return noise**2 * phi.T @ phi / r.size**2
     squares = r**2
     if kind == 2:
         squares = np.full(r.size, np.mean(r**2) if level is None else 2 * level)
     second = (phi.T * (squares + noise**2)) @ phi / r.size
     mean = phi.T @ r / r.size if kind == 0 else np.zeros(phi.shape[1])
-    return (second - np.outer(mean, mean)) / as_count("batch", batch, 1, "or None for all samples")
+    return (second - np.outer(mean, mean)) / batch
 
 
 def sde_diagonal(
@@ -139,10 +139,9 @@ def sde_diagonal(
 
         return given.advance(increments)
 
-    streams = rng.spawn(as_count("runs", runs, 1, "each is one training"))
-    chunk = max(1, _CHUNK // (steps * given.width))
+    each, chunk = streams(rng, runs), max(1, _CHUNK // (steps * given.width))
     iterations = as_iterations(record, given.lr.size)
-    return DiagonalRuns(iterations, *follow_runs(given.start, own, streams, iterations, chunk))
+    return DiagonalRuns(iterations, *follow_runs(given.start, own, each, iterations, chunk))
 
 
 def sde_path(
@@ -224,14 +223,13 @@ def _model(
     x, y, lr, *, u0=0.1, v0=0, covariance="diagonal", batch=1, label_noise=0, level=None, factor=1
 ) -> _Model:
     start, lr, kind = Start.of(x, y, u0, v0), as_step_sizes(lr), _kind(covariance)
-    label, levels = float(as_nonnegative("label_noise", label_noise)[0]), np.empty(0)
+    label, levels = as_amount("label_noise", label_noise), np.empty(0)
     if level is not None:
         if kind != 2:
             raise ValueError(f'level is the loss of the "isotropic" kind: got {covariance!r}')
         levels = np.broadcast_to(as_nonnegative("level", level), lr.shape).copy()
-    if batch is None:  # nothing is drawn but the noise of the labels
+    if as_batch(batch) is None:  # nothing is drawn but the noise of the labels
         kind, levels, batch = 2, np.zeros(lr.size), start.y.size
-    batch = as_count("batch", batch, 1, "give None for all samples")
     factor = as_scalar("factor", factor, "leave it at 1 for the covariance of SGD")
     scale = np.sqrt(factor * lr / (start.y.size * batch))
     width = start.y.size * (2 if kind == 0 and label > 0 else 1)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_matrix, as_nonnegative
+from dlnlib._checks import SIGN_HINT, as_amount, as_matrix, as_nonnegative
 
 __all__ = [
     "distinct_units",
@@ -21,7 +21,6 @@ __all__ = [
     "l0_norm",
     "l1_norm",
     "numerical_rank",
-    "stable_rank",
 ]
 
 
@@ -112,38 +111,15 @@ def numerical_rank(singular_values: ArrayLike, threshold: ArrayLike) -> Int[np.n
     ValueError
         If a singular value is negative or no number, or a threshold is out of range.
     """
-    values = _values("singular_values", singular_values)
+    values = _finite("singular_values", singular_values)
+    if (values < 0).any():
+        raise ValueError(f"singular_values must not be negative: got {values.min():g}; {SIGN_HINT}")
     levels = as_nonnegative("threshold", threshold, "it is a ratio of singular values")
     if (levels >= 1).any():
         raise ValueError(f"threshold must lie in [0, 1): got {levels.max():g}")
     floor = levels * values.max(axis=-1, keepdims=True)
     counts = (values[..., None, :] > floor[..., :, None]).sum(axis=-1)
     return counts[..., 0] if np.ndim(threshold) == 0 else counts
-
-
-def stable_rank(singular_values: ArrayLike) -> Float[np.ndarray, "..."]:
-    """Stable rank: sum of squared singular values over the largest square.
-
-    Parameters
-    ----------
-    singular_values : (..., K) array_like
-        Non-negative, not all zero.
-
-    Returns
-    -------
-    (...,) ndarray
-        Between 1 and K; it needs no threshold.
-
-    Raises
-    ------
-    ValueError
-        If a singular value is negative or no number, or all are zero.
-    """
-    values = _values("singular_values", singular_values)
-    top = values.max(axis=-1, keepdims=True)
-    if (top == 0).any():
-        raise ValueError("all singular values are zero: such a matrix has no stable rank")
-    return np.asarray(((values / top) ** 2).sum(axis=-1))
 
 
 def l0_norm(values: ArrayLike, threshold: float = 0.0) -> Int[np.ndarray, "..."]:
@@ -165,7 +141,7 @@ def l0_norm(values: ArrayLike, threshold: float = 0.0) -> Int[np.ndarray, "..."]
     ValueError
         If an entry is no number, or the threshold is negative.
     """
-    level = float(as_nonnegative("threshold", threshold, "it is a size")[0])
+    level = as_amount("threshold", threshold, "it is a size")
     return np.asarray((np.abs(_finite("values", values)) > level).sum(axis=-1))
 
 
@@ -192,11 +168,4 @@ def _finite(name: str, values: ArrayLike) -> Float[np.ndarray, "... d"]:
     array = np.atleast_1d(np.asarray(values, dtype=float))
     if array.shape[-1] == 0 or not np.isfinite(array).all():
         raise ValueError(f"{name} must hold numbers, no NaN: leave out the runs that diverged")
-    return array
-
-
-def _values(name: str, values: ArrayLike) -> Float[np.ndarray, "... K"]:
-    array = _finite(name, values)
-    if (array < 0).any():
-        raise ValueError(f"{name} must not be negative: got {array.min():g}; take their sizes")
     return array

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_spiked
+from dlnlib._checks import as_count, as_pairs, as_share, as_spiked
 from dlnlib._digits import digits
 from dlnlib._svd import AffineMap, Modes, haar, svd_modes, whiten
 from dlnlib._trees import as_flips, leaf_groups, tree_covariance, tree_sizes, tree_spectrum
@@ -111,7 +111,7 @@ def linear_task(
         For NaN, row counts of x and y that differ, column counts of training and test set that
         differ, half a test set, fewer than two samples, or constant inputs.
     """
-    x, y = _paired(x, y)
+    x, y = as_pairs(x, y)
     white, transform = whiten(x)
     if not whiten_inputs:
         transform = AffineMap(mean=transform.mean, matrix=np.eye(x.shape[1]))
@@ -119,21 +119,9 @@ def linear_task(
     centre = AffineMap(mean=y.mean(axis=0), matrix=np.eye(y.shape[1]))
     task = {"sigma": centre(y).T @ white / len(x), "x": white, "y": centre(y)}
     if x_test is not None or y_test is not None:
-        x_test, y_test = _paired(x_test, y_test, "_test")
+        x_test, y_test = as_pairs(x_test, y_test, "_test")
         task |= {"x_test": transform(x_test), "y_test": centre(y_test)}
     return Task(**task)
-
-
-def _paired(x, y, suffix="") -> tuple[Float[np.ndarray, "P in"], Float[np.ndarray, "P out"]]:
-    if x is None or y is None:
-        raise ValueError("give both x_test and y_test, or neither")
-    x, y = as_matrix("x" + suffix, x), as_matrix("y" + suffix, y)
-    if len(x) != len(y):
-        raise ValueError(
-            f"x{suffix} and y{suffix} must have one row per sample: got {len(x)} and {len(y)} "
-            "rows; transpose arrays that store samples as columns"
-        )
-    return x, y
 
 
 def hierarchical_tree(
@@ -243,9 +231,8 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")
     if n_train >= len(images):
         raise ValueError(f"n_train must be below {len(images)}: got {n_train}; hold some out")
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"label_noise must lie in [0, 1]: got {label_noise}; it is a share")
-    order, replaced = rng.permutation(len(images)), round(label_noise * n_train)
+    replaced = round(as_share("label_noise", label_noise, "it is a share of the labels") * n_train)
+    order = rng.permutation(len(images))
     images, labels = images[order], labels[order]
     labels[:replaced] = rng.integers(10, size=replaced)
     y = np.eye(10)[labels]

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_depth, as_positive, as_scalar
+from dlnlib._checks import as_depth, as_scalar, as_start
 from dlnlib._svd import Modes, haar
 
 __all__ = [
@@ -136,11 +136,8 @@ def aligned_weights(
             f"an aligned start needs one hidden unit per mode: got hidden={hidden} for {rank} "
             "modes; widen the hidden layer or keep fewer modes"
         )
-    a0 = as_positive("a0", a0, "a=0 is a fixed point of the flow")
-    if a0.size not in (1, rank):
-        raise ValueError(f"a0 must be one number or one per mode ({rank}): got {a0.size}")
     n_layers = int(as_depth(depth))
-    root = np.broadcast_to(a0, (rank,)) ** (1 / n_layers)
+    root = as_start(a0, rank) ** (1 / n_layers)
     embed = np.eye(hidden, rank)
     middle = [(embed * root) @ embed.T for _ in range(n_layers - 2)]
     return [(embed * root) @ modes.v.T, *middle, (modes.u * root) @ embed.T]

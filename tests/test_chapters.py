@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def equation_labels(text: str) -> list[str]:
     return found
 
 
+@cache
 def test_names() -> set[str]:
     """All test functions under tests/, by name."""
     return {
@@ -86,6 +88,16 @@ def test_chapter_starts_with_a_label_and_a_title(page):
     assert re.match(r"\s*\([\w-]+\)=\n# \S", text), "start with (label)= and # Title"
 
 
+@for_each_page
+def test_rows_of_a_table_have_the_columns_of_its_head(page):
+    # A bar in a formula splits the cell: write \lvert or \mid there.
+    text = page.read_text(encoding="utf-8")
+    for table in re.findall(r"^(?:\|.*\|\n)+", text, re.MULTILINE):
+        bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        wrong = [row for row, n in zip(table.splitlines(), bars, strict=True) if n != bars[0]]
+        assert not wrong, wrong
+
+
 def test_contents_and_chapters_agree():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     listed = toc_files(contents)
@@ -93,3 +105,21 @@ def test_contents_and_chapters_agree():
     missing = [name for name in listed if not Path(ROOT, f"{name}.md").exists()]
     assert not missing, f"_toc.yml lists pages that do not exist: {missing}"
     assert {f"chapters/{page.stem}" for page in PAGES} == set(listed)
+
+
+def test_notation_tables_point_into_the_chapters_they_name():
+    defined = {
+        label: page.name
+        for page in PAGES
+        for label in re.findall(
+            r"^\s*:label:\s*(\S+)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    tables = re.split(
+        r"^## ", Path(CHAPTERS, "notation.md").read_text(encoding="utf-8"), flags=re.M
+    )
+    for table in (part for part in tables if re.match(r".*\n+Chapters?: ", part)):
+        named = set(re.findall(r"\]\((\w+\.md)\)", table))
+        cells = re.findall(r"^  - \{(?:eq|prf:ref)\}`([\w-]+)`", table, re.MULTILINE)
+        outside = [label for label in cells if defined.get(label) not in named]
+        assert cells and not outside, f"not in {sorted(named)}: {outside}"

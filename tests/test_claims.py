@@ -20,14 +20,20 @@ def rows() -> list[list[str]]:
     ]
 
 
+def assert_place_and_tests(place: str, tests: str) -> None:
+    """A reference into the book, and names of tests that exist; the errata use it too."""
+    assert re.search(r"\{(prf:ref|eq|numref|doc)\}`", place)
+    named = re.findall(r"`(test_\w+)`", tests)
+    assert named
+    assert set(named) <= test_names(), f"no such test: {set(named) - test_names()}"
+
+
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
 def test_every_claim_names_its_place_and_its_test(row):
     claim, place, tests = row
     assert claim.endswith(".")
     assert re.search(r"\{(prf:ref|eq)\}`", place)
-    named = re.findall(r"`(test_\w+)`", tests)
-    assert named
-    assert set(named) <= test_names(), f"no such test: {set(named) - test_names()}"
+    assert_place_and_tests(place, tests)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -338,7 +338,7 @@ X, Y, LR = [[1.0, 2.0], [0.0, 1.0]], [1.0, 2.0], [0.1, 0.1]
         (lambda: train_diagonal(X, Y, [0.0], batch=None), "does not descend"),
         (lambda: train_diagonal(X, Y, LR), "rng is needed"),
         (lambda: train_diagonal(X, Y, LR, batch=None, label_noise=1.0), "rng is needed"),
-        (lambda: train_diagonal(X, Y, LR, batch=0, rng=generator()), "gradient descent on all"),
+        (lambda: train_diagonal(X, Y, LR, batch=0, rng=generator()), "None for all samples"),
         (lambda: train_diagonal(X, Y, LR, u0=[1.0] * 3, batch=None), "one per column"),
         (lambda: train_diagonal(X, Y, LR, batch=None, record=[0, 3]), "at most 2"),
         (lambda: train_diagonal(X, Y, LR, batch=None, record=[0.5]), "whole numbers"),

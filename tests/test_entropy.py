@@ -246,6 +246,9 @@ def test_group_entropy_over_time():
     np.testing.assert_allclose(parts.share, energy_shares(a)[:, :3].sum(axis=1), rtol=1e-12)
     assert parts.share[0] == pytest.approx(3 / 5)
     np.testing.assert_allclose(group_entropy(a, S > 9).noise, parts.total, rtol=1e-12)
+    silent = group_entropy([0.0, 0.0, 2.0, 1.0], [True, True, False, False])
+    assert silent.share == silent.signal == silent.between == 0
+    assert silent.noise == silent.total
 
 
 def test_bad_entropy_input():

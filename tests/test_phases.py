@@ -174,7 +174,7 @@ def test_power_chooses_the_shares():
         (lambda: entropy_phases([0, 1, 1], [1, 2, 3]), "each once"),
         (lambda: entropy_phases([0, 1], [1, 2]), "at least three times"),
         (lambda: entropy_phases([0, 2, 1], [1, 2, 3]), "t must not decrease"),
-        (lambda: entropy_phases([0, 1, 2], [1, 2]), "one entropy per time: got 2 for 3"),
+        (lambda: entropy_phases([0, 1, 2], [1, 2]), "h needs one value per time: got 2 for 3"),
         (lambda: entropy_phases([0, 1, 2], [1, np.nan, 2]), "h contains NaN"),
         (lambda: entropy_phases([0, 1, 2], [1, 2, 3], tol=0), "tol must be positive"),
         (lambda: entropy_phases([0, 1, 2], [1, 2, 3], tol=1), "between 0 and 1"),

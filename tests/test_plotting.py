@@ -150,7 +150,7 @@ def test_the_style_gives_the_same_svg_twice():
         (lambda: plot_modes(T, A, theory=A[:, :2]), "theory must have shape 7 x 3"),
         (lambda: plot_modes(T, A, labels=["one"]), "labels needs one name per curve"),
         (lambda: plot_modes(T[::-1], A), "t must not decrease"),
-        (lambda: plot_entropy(T, T[:-1]), "h needs one entropy per time: got 6 for 7"),
+        (lambda: plot_entropy(T, T[:-1]), "h needs one value per time: got 6 for 7"),
         (lambda: plot_matrix(T), "m must be a non-empty matrix"),
     ],
 )

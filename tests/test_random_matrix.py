@@ -25,7 +25,6 @@ from dlnlib.random_matrix import (
     sharp_critical_dimension,
     soft_threshold,
     spike_forward,
-    spike_overlaps,
     typical_spectrum,
 )
 from dlnlib.stopping import spiked_spectra
@@ -74,7 +73,7 @@ def d_transform(z, noise, aspect):
 @for_each_aspect
 @pytest.mark.parametrize("factor", [1.1, 1.7, 4.0])
 def test_spike_by_the_resolvents_of_the_bulk(aspect, factor):
-    """A spike stands where D = 1/s0^2; its overlaps are -2 g(s) / (s0^2 D'(s))."""
+    """A spike stands where D = 1/s0^2; the squared overlaps in m are -2 g(s) / (s0^2 D'(s))."""
     noise = 0.8
     s0 = factor * detection_threshold(noise=noise, aspect=aspect)
     s, m = spike_forward(s0, noise=noise, aspect=aspect)
@@ -83,8 +82,6 @@ def test_spike_by_the_resolvents_of_the_bulk(aspect, factor):
     values = [d_transform(float(s) + k * step, noise, aspect) for k in (-2, -1, 1, 2)]
     slope = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * step)
     left, right = (-2 * g / (s0**2 * slope) for g in resolvents(float(s), noise, aspect))
-    overlaps = spike_overlaps(s0, noise=noise, aspect=aspect)
-    assert [left, right] == pytest.approx([float(x) for x in overlaps], rel=1e-5)
     assert m == pytest.approx(s0 * np.sqrt(left * right), rel=1e-5)
 
 
@@ -103,18 +100,14 @@ def test_invariants_of_the_spike(noise, aspect, factor):
     model = {"noise": noise, "aspect": aspect}
     s0 = factor * detection_threshold(**model)
     s, m = (float(x) for x in spike_forward(s0, **model))
-    left, right = (float(x) for x in spike_overlaps(s0, **model))
     edge = bulk_edge(**model)
     assert 0 <= m <= s0 * (1 + 1e-12) and s >= edge * (1 - 1e-12)
-    assert 0 <= left <= 1 and 0 <= right <= 1
-    assert m == pytest.approx(s0 * np.sqrt(left * right), rel=1e-9, abs=1e-12)
     assert float(optimal_shrinker(s, **model)) == pytest.approx(m, rel=1e-6, abs=1e-6 * noise)
     assert s - m <= edge * (1 + 1e-12)
-    # A transpose swaps the sides, and the noise is counted per input.
+    # A transpose changes nothing, with the noise counted per input.
     turned = {"noise": noise * np.sqrt(aspect), "aspect": 1 / aspect}
-    again, swapped = spike_forward(s0, **turned), spike_overlaps(s0, **turned)
+    again = spike_forward(s0, **turned)
     assert [float(x) for x in again] == pytest.approx([s, m], rel=1e-6, abs=1e-7 * noise)
-    assert [float(x) for x in swapped] == pytest.approx([right, left], rel=1e-6, abs=1e-7)
     assert bulk_edge(**turned) == pytest.approx(edge)
 
 
@@ -130,7 +123,6 @@ def test_the_soft_threshold_lies_below_the_shrinker_and_meets_it_at_the_edge_onl
 
 def test_limits_of_the_spike():
     assert [x.tolist() for x in spike_forward([0.0, 0.3, 2.0], noise=0)] == [[0, 0.3, 2]] * 2
-    assert [x.tolist() for x in spike_overlaps([0.3], noise=0)] == [[1], [1]]
     for aspect in ASPECTS:
         threshold = detection_threshold(aspect=aspect)
         around = threshold * np.array([0.0, 0.5, 1.0, 1 + 1e-9])
@@ -139,8 +131,6 @@ def test_limits_of_the_spike():
         np.testing.assert_allclose(m, 0, atol=1e-8)
         far = spike_forward(1e200, aspect=aspect)
         assert far.s == far.m == 1e200
-        overlaps = spike_overlaps(1e200, aspect=aspect)
-        assert overlaps.left == overlaps.right == 1
     assert spike_forward([[1.0, 2.0, 3.0]]).s.shape == (1, 3)
     assert soft_threshold([1.0, 2.0, 5.0], 2).tolist() == [0, 0, 3]
 
@@ -470,7 +460,7 @@ def test_tiny_starts_do_not_underflow():
         (lambda: spike_forward([1.0, -0.1]), "s0 must not be negative.*teacher"),
         (lambda: spike_forward(1.0, noise=-1.0), "noise must not be negative.*deviation"),
         (lambda: spike_forward(1.0, noise=np.nan), "noise contains NaN"),
-        (lambda: spike_overlaps(1.0, aspect=0.0), "aspect must be positive.*n_out / n_in"),
+        (lambda: spike_forward(1.0, aspect=0.0), "aspect must be positive.*n_out / n_in"),
         (lambda: bulk_edge(aspect=-2.0), "aspect must be positive"),
         (lambda: detection_threshold(aspect=np.inf), "aspect contains NaN or infinity"),
         (lambda: bulk_density(1.0, noise=0.0), "noise must be positive.*single point"),

@@ -115,6 +115,8 @@ def test_validation_waits_in_proportion():
     assert validation_patience(hand_made(validation_error=-t)) == 10
     late = hand_made(validation_error=np.where(t < 5, 1.0, 1 + (t - 7) ** 2 - 4))
     assert validation_patience(late) == pytest.approx(7, abs=1e-6)
+    # before the first improvement there is no time of the best to be patient about
+    assert validation_patience(hand_made(validation_error=t * (6 - t))) == 10
 
 
 def test_a_rule_without_a_reason_to_stop_returns_the_end():
@@ -125,6 +127,7 @@ def test_a_rule_without_a_reason_to_stop_returns_the_end():
     at_once = hand_made(noise_mode=1 + t, edge_mode=1 + t, noise_energy=2.0)
     for rule in (window_end, noise_edge, evidence_based, entropy_minimum):
         assert rule(at_once) == 0
+    assert window_end(hand_made(noise_mode=0.5 - t)) == 0  # at the level and never above
 
 
 @pytest.mark.parametrize(

@@ -322,14 +322,14 @@ def test_bad_inputs_are_refused():
         ({"noise_modes": 2.0}, "noise_modes"),
         ({"noise_modes": np.ones(3, dtype=bool)}, "boolean mask"),
         ({"noise_modes": 2, "variant": "third"}, "variant"),
-        ({"noise_modes": 2, "level": 1.5}, "share of energy"),
+        ({"noise_modes": 2, "level": 1.5}, "share of the energy"),
         ({"noise_modes": 2, "depth": 1}, "depth"),
     ):
         with pytest.raises(ValueError, match=match):
             mode_window(s, m, 1e-3, **options)
     with pytest.raises(ValueError, match="a0"):
         mode_window(s, m, 0.0, noise_modes=2)
-    with pytest.raises(ValueError, match="a0 has 3 entries"):
+    with pytest.raises(ValueError, match="a0 must be one number or one per mode: got 3"):
         mode_window(s, m, np.full(3, 0.1), noise_modes=2)
     with pytest.raises(ValueError, match="negative"):
         mode_window(-s, m, 1e-3, noise_modes=2)

@@ -84,6 +84,9 @@ class TestModes:
         assert modes.s.shape == (4,)
         assert modes.rank == 2
         assert svd_modes(np.zeros((3, 2))).rank == 0
+        rounding = np.array([1.0, 1e2 * np.finfo(float).eps])  # of sums over a thousand entries
+        assert Modes(u=np.eye(1000, 2), s=rounding, v=np.eye(2)).rank == 1
+        assert Modes(u=np.eye(2), s=rounding, v=np.eye(1000, 2)).rank == 1
 
     def test_tall_matrix_stays_thin(self):
         modes = svd_modes(gaussian(10_000, 8))

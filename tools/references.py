@@ -2,7 +2,8 @@
 
 Usage: ``python tools/references.py [chapter ...]`` (``make bless``).
 A reference holds what is compared and nothing that changes from run to run: no prose, timings,
-cell ids, or images (the mark ``<svg>`` or ``<png>`` stands for one).
+cell ids, images (the mark ``<svg>`` or ``<png>`` stands for one), or data that a cell puts into the
+page for a live figure (``<data>``; the tests in a browser compare them).
 """
 
 import re
@@ -24,6 +25,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TIMEOUT = 300  # seconds for a cell, as in _config.yml
 
 _SVG = re.compile(r"\s*(<\?xml.*)?<svg[\s>]", re.DOTALL)
+_DATA = re.compile(r"\s*<script type=\"application/json\"")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{200,}={0,2}\s*")
 
 
@@ -46,20 +48,22 @@ def chapter_cells(chapter: Path) -> list[NotebookNode]:
 
 
 def image_mark(text: str) -> str:
-    """A short mark in place of an image; any other text unchanged.
+    """A short mark in place of an image or of a page's data; any other text unchanged.
 
     Parameters
     ----------
     text : str
-        An SVG document, the base64 form of a bitmap, or anything else.
+        An SVG document, the base64 form of a bitmap, a script of JSON, or anything else.
 
     Returns
     -------
     str
-        ``"<svg>"``, ``"<png>"``, or the text.
+        ``"<svg>"``, ``"<png>"``, ``"<data>"``, or the text.
     """
-    if text in {"<svg>", "<png>"}:
+    if text in {"<svg>", "<png>", "<data>"}:
         return text
+    if _DATA.match(text):
+        return "<data>"
     if _SVG.match(text):
         return "<svg>"
     return "<png>" if _BASE64.fullmatch(text) else text

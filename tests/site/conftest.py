@@ -75,14 +75,30 @@ def live_page(tmp_path_factory) -> Path:
     return one_page_book(tmp_path_factory.mktemp("book"), IMPORTS, cell)
 
 
+def chapter_cells(name: str, *holds: str) -> list[str]:
+    """The imports of a chapter's first cell, and its cells that hold one of these texts."""
+    chapter = (ROOT / "chapters" / f"{name}.md").read_text()
+    first, *cells = re.findall(
+        r"^```\{code-cell\} ipython3\n.*?^```$", chapter, re.DOTALL | re.MULTILINE
+    )
+    imports = re.sub(r"\A:tags:.*\n+", "", "\n".join(first.splitlines()[1:-1]))
+    return [imports, "\n\n".join(c for c in cells if any(text in c for text in holds))]
+
+
 @pytest.fixture(scope="session")
 def window_page(tmp_path_factory) -> Path:
     """The live figure of the chapter stopping_window, with the imports of its first cell."""
-    chapter = (ROOT / "chapters" / "stopping_window.md").read_text()
-    cells = re.findall(r"^```\{code-cell\} ipython3\n.*?^```$", chapter, re.DOTALL | re.MULTILINE)
-    imports = "\n".join(cells[0].splitlines()[1:-1])
-    (cell,) = [text for text in cells if "classes: live-window" in text]
-    return one_page_book(tmp_path_factory.mktemp("window"), imports, cell)
+    cells = chapter_cells("stopping_window", "classes: live-window")
+    return one_page_book(tmp_path_factory.mktemp("window"), *cells)
+
+
+@pytest.fixture(scope="session")
+def sgd_page(tmp_path_factory) -> Path:
+    """The live figure of the chapter sgd_sparse_features, with the cells that record its runs."""
+    holds = ("streams = ", "def recorded(", "live-sgd-runs", "classes: live-sgd")
+    return one_page_book(
+        tmp_path_factory.mktemp("sgd"), *chapter_cells("sgd_sparse_features", *holds)
+    )
 
 
 @pytest.fixture(scope="module")

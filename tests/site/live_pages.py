@@ -59,6 +59,29 @@ def output(page, name: str) -> str:
     return page.locator(f".live-slider output[for$='-{name}']").inner_text()
 
 
+def assert_image_without_scripts_and_on_paper(visit, name: str) -> None:
+    """The static image shows exactly where the figure does not, above the same caption."""
+    plain = visit(java_script_enabled=False)
+    assert plain.locator(f"figure.{name} img").is_visible()
+    assert plain.locator(".live").count() == 0
+    live = visit()
+    assert not live.locator(f"figure.{name} img").is_visible()
+    assert live.locator(f"figure.{name} .live").is_visible()
+    assert live.locator(f"figure.{name} figcaption").is_visible()
+    live.emulate_media(media="print")
+    assert live.locator(f"figure.{name} img").is_visible()
+    assert not live.locator(".live").is_visible()
+
+
+def assert_controls_have_names(page) -> None:
+    """Every slider and every drawing says to a screen reader what it is."""
+    for control in page.locator(".live input").all():
+        assert control.evaluate("(e) => e.labels.length === 1 && e.labels[0].innerText.length > 3")
+    for plot in page.locator(".live-plot").all():
+        assert plot.get_attribute("role") == "img"
+        assert len(plot.get_attribute("aria-label")) > 20
+
+
 def middle(locator, share: float) -> tuple[float, float]:
     """The place to point at, at a share of the width of an element."""
     locator.scroll_into_view_if_needed()

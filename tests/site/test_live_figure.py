@@ -8,6 +8,8 @@ from check_site import check_site
 from live_pages import (
     DESKTOP,
     PHONE,
+    assert_controls_have_names,
+    assert_image_without_scripts_and_on_paper,
     drawing,
     fits_a_phone,
     middle,
@@ -253,16 +255,7 @@ def test_a_finger_moves_sliders_and_cursor(visit):
 
 
 def test_the_image_shows_where_no_script_runs_and_on_paper(visit):
-    plain = visit(java_script_enabled=False)
-    assert plain.locator("figure.live-entropy img").is_visible()
-    assert plain.locator(".live").count() == 0
-    live = visit()
-    assert not live.locator("figure.live-entropy img").is_visible()
-    assert live.locator("figure.live-entropy .live").is_visible()
-    assert live.locator("figure.live-entropy figcaption").is_visible()
-    live.emulate_media(media="print")
-    assert live.locator("figure.live-entropy img").is_visible()
-    assert not live.locator(".live").is_visible()
+    assert_image_without_scripts_and_on_paper(visit, "live-entropy")
 
 
 def test_the_image_stays_if_the_figure_cannot_be_drawn(page):
@@ -361,11 +354,7 @@ def test_each_step_computes_once_and_the_cursor_never(page):
 
 
 def test_controls_have_names(page):
-    for control in page.locator(".live input[type=range]").all():
-        assert control.evaluate("(e) => e.labels.length === 1 && e.labels[0].innerText.length > 3")
-    for plot in page.locator(".live-plot").all():
-        assert plot.get_attribute("role") == "img"
-        assert len(plot.get_attribute("aria-label")) > 20
+    assert_controls_have_names(page)
 
 
 def test_another_definition_needs_no_other_script(page):

@@ -8,6 +8,7 @@ from check_site import check_site
 from live_pages import (
     DESKTOP,
     PHONE,
+    assert_image_without_scripts_and_on_paper,
     drawing,
     fits_a_phone,
     middle,
@@ -293,13 +294,7 @@ def test_sliders_keep_their_place_while_the_words_change(visit, settings):
 
 
 def test_the_image_shows_where_no_script_runs_and_on_paper(visit):
-    plain = visit(java_script_enabled=False)
-    assert plain.locator("figure.live-window img").is_visible()
-    live = visit()
-    assert not live.locator("figure.live-window img").is_visible()
-    assert live.locator("figure.live-window .live").is_visible()
-    live.emulate_media(media="print")
-    assert live.locator("figure.live-window img").is_visible()
+    assert_image_without_scripts_and_on_paper(visit, "live-window")
 
 
 def test_the_image_is_drawn_where_the_sliders_start(page):
