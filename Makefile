@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 CHAPTER ?=
+# The processes that share the tests; 0 runs them in this one, which a debugger needs.
+WORKERS ?= auto
 TABLE ?=
 PORT ?= 8000
 
 BIN := $(VENV)/bin
+SHARED = --numprocesses $(WORKERS) --dist loadgroup
 LOCKED := $(VENV)/.locked-packages
 READY := $(VENV)/.dlnlib-installed
 
@@ -60,10 +63,10 @@ book: $(READY)  ## execute every chapter and render the book to _build/html
 test: $(READY)  ## lint, unit tests, derivations, executed references
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SHARED)
 
-browser: $(READY)  ## the tests of the pages in Chromium (CHROMIUM=... names another browser)
-	@$(BIN)/python -m pytest -m browser tests/site
+browser: book  ## try every page of the book in Chromium (CHROMIUM=... names another browser)
+	@$(BIN)/python -m pytest $(SHARED) -m browser tests/site
 
 bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
 	@$(BIN)/python tools/references.py $(CHAPTER)
