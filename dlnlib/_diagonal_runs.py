@@ -48,7 +48,7 @@ class DiagonalRuns(Runs):
 
     @property
     def beta(self) -> Float[np.ndarray, "runs T d"]:
-        """Linear predictors u v."""
+        """Linear predictors u v, of shape (runs, T, d)."""
         return self.u * self.v
 
     def loss(self, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "runs T"]:

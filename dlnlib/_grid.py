@@ -36,6 +36,11 @@ def grid_cells(grid: Mapping | Sequence[Mapping]) -> list[Cell]:
     ValueError
         If there is no cell, a cell comes twice, the names differ from grid to grid, or a value is
         neither a number nor a word.
+
+    Examples
+    --------
+    >>> grid_cells({"depth": [2, 3], "start": "random"})
+    [{'depth': 2, 'start': 'random'}, {'depth': 3, 'start': 'random'}]
     """
     cells: list[Cell] = []
     for part in [grid] if isinstance(grid, Mapping) else grid:

@@ -15,7 +15,17 @@ _GRID = 2.0**32
 
 @dataclass(frozen=True, eq=False)
 class SparseTask:
-    """Sparse linear regression: Gaussian inputs, noise-free labels y = X teacher."""
+    """Sparse linear regression: Gaussian inputs, noise-free labels y = X teacher.
+
+    Parameters
+    ----------
+    x, y : (n, d) and (n,) ndarray
+        Training samples.
+    x_test, y_test : (q, d) and (q,) ndarray
+        Held-out samples.
+    teacher : (d,) ndarray
+        Of unit norm, zero but on its first coordinates.
+    """
 
     x: Float[np.ndarray, "n d"]
     y: Float[np.ndarray, "n"]

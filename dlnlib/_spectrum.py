@@ -20,9 +20,16 @@ _BLOCK = 262_144  # entries: a turn of a thread; its rows are cached one by one
 
 @dataclass(frozen=True)
 class EntropyDynamics:
-    """Entropy (...,), its rate (...,) in nats per unit of time, and each mode's part (..., K).
+    """Entropy, its rate, and the part of each mode in the rate; what was not asked for is None.
 
-    What was not asked for is None.
+    Parameters
+    ----------
+    entropy : (...,) ndarray
+        In nats.
+    rate : (...,) ndarray
+        In nats per unit of time.
+    by_mode : (..., K) ndarray
+        Adding to the rate over the last axis, see `dlnlib.entropy.entropy_rate_by_mode`.
     """
 
     entropy: Float[np.ndarray, "..."]
@@ -79,6 +86,11 @@ def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K
     ------
     ValueError
         If an entry is NaN or infinite, or all modes of one row are zero.
+
+    Examples
+    --------
+    >>> energy_shares([2.0, 1.0, 1.0]).round(4).tolist()
+    [0.6667, 0.1667, 0.1667]
     """
     size = np.abs(as_strengths(a))
     power = as_scalar("power", power)

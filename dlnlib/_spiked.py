@@ -28,7 +28,15 @@ STRENGTH_HINT = "the strength of a spike is a singular value of the teacher"
 
 
 class Spike(NamedTuple):
-    """Observed singular value ``s`` of a spike and its target ``m``."""
+    """What is observed of a spike, and how much of it is signal.
+
+    Parameters
+    ----------
+    s : (...,) ndarray
+        Observed singular value.
+    m : (...,) ndarray
+        Its target, u^T W* v with the observed singular vectors u and v.
+    """
 
     s: Float[np.ndarray, "..."]
     m: Float[np.ndarray, "..."]

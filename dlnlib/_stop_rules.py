@@ -188,6 +188,7 @@ def oracle(run: Run) -> float:
     return lowest(run.t, run.test_error)[0]
 
 
+#: The stop rules by name; the oracle, which knows the test error, is the last.
 RULES: dict[str, Callable[[Run], float]] = {
     rule.__name__: rule
     for rule in (

@@ -16,7 +16,17 @@ __all__ = ["AffineMap", "Modes", "haar", "svd_modes", "whiten"]
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """Singular triples of a correlation matrix, strongest first; columns are singular vectors."""
+    """Singular triples of a correlation matrix, strongest first.
+
+    Parameters
+    ----------
+    u : (out, r) ndarray
+        Left singular vectors, as columns.
+    s : (r,) ndarray
+        Singular values, >= 0.
+    v : (in, r) ndarray
+        Right singular vectors, as columns.
+    """
 
     u: Float[np.ndarray, "out r"]
     s: Float[np.ndarray, "r"]
@@ -54,6 +64,12 @@ def svd_modes(sigma: ArrayLike) -> Modes:
     ------
     ValueError
         If ``sigma`` is not a finite non-empty matrix.
+
+    Examples
+    --------
+    >>> modes = svd_modes([[0.0, 2.0], [3.0, 0.0]])
+    >>> modes.s.tolist(), modes.v.tolist()
+    ([3.0, 2.0], [[1.0, 0.0], [0.0, 1.0]])
     """
     u, s, vt = np.linalg.svd(as_matrix("sigma", sigma), full_matrices=False)
     signs = _column_signs(u)
@@ -62,7 +78,13 @@ def svd_modes(sigma: ArrayLike) -> Modes:
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """x -> (x - mean) @ matrix, row by row: what whitening did, ready for a held-out set."""
+    """x -> (x - mean) @ matrix, row by row: what whitening did, ready for a held-out set.
+
+    Parameters
+    ----------
+    mean : (n,) ndarray
+    matrix : (n, d) ndarray
+    """
 
     mean: Float[np.ndarray, "n"]
     matrix: Float[np.ndarray, "n d"]
@@ -93,6 +115,12 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
     ------
     ValueError
         For NaN, ``rtol`` <= 0, fewer than two samples, or inputs without variance.
+
+    Examples
+    --------
+    >>> white, transform = whiten([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    >>> white.shape, transform([[2.0, 1.0]]).round(4).tolist()  # the second input is constant
+    ((3, 1), [[0.0]])
     """
     x, rtol = as_matrix("x", x), as_scalar("rtol", rtol)
     if len(x) < 2:

@@ -23,8 +23,13 @@ __all__ = ["Trajectory", "reduced"]
 class Trajectory:
     """A network over training.
 
-    ``t`` holds the times in the unit of tau; the other quantities are computed when asked for, so
-    that a network with many outputs costs no more memory than what is looked at.
+    All but the times is computed when asked for, so that a network with many outputs costs no more
+    memory than what is looked at.
+
+    Attributes
+    ----------
+    t : (T,) ndarray
+        Times, in the unit of tau.
     """
 
     t: Float[np.ndarray, "T"]
@@ -35,7 +40,7 @@ class Trajectory:
 
     @property
     def weights(self) -> list[Float[np.ndarray, "T _ _"]]:
-        """The weight matrices over time, first layer first."""
+        """The weight matrices over time, each (T, rows, columns), first layer first."""
         if not self._rotation_known:
             raise AttributeError(
                 "the exact flow fixes the weights only up to a rotation of the hidden layer: use "
@@ -45,23 +50,23 @@ class Trajectory:
 
     @property
     def product(self) -> Float[np.ndarray, "T out in"]:
-        """End-to-end map W_L ... W_1."""
+        """End-to-end map W_L ... W_1, of shape (T, out, in)."""
         return product([self._first(), *self._layers[1:-1], self._last()])
 
     @property
     def hidden_gram(self) -> Float[np.ndarray, "T in in"]:
-        """W_1^T W_1: similarity of the inputs as the first hidden layer represents them."""
+        """W_1^T W_1 (T, in, in): similarity of the inputs as the first hidden layer has them."""
         first = self._first()
         return first.mT @ first
 
     @property
     def output_gram(self) -> Float[np.ndarray, "T out out"]:
-        """W_L W_L^T: similarity of the outputs as the last layer reads them."""
+        """W_L W_L^T (T, out, out): similarity of the outputs as the last layer reads them."""
         last = self._last()
         return last @ last.mT
 
     def mode_strength(self, modes: Modes) -> Float[np.ndarray, "T r"]:
-        """Strengths u_k^T W v_k of the map in the singular basis of the task."""
+        """Strengths u_k^T W v_k (T, r) of the map in the singular basis of the task."""
         u = modes.u if self._left is None else self._left.T @ modes.u
         v = modes.v if self._right is None else self._right.T @ modes.v
         return project(product(self._layers), Modes(u, modes.s, v))

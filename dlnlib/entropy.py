@@ -49,6 +49,11 @@ def spectral_entropy(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "..
     -------
     (...,) ndarray
         In nats, between 0 and log K.
+
+    Examples
+    --------
+    >>> spectral_entropy([1.0, 1.0, 0.0]).round(4).item()  # log 2
+    0.6931
     """
     return spectrum(a, power=power).entropy
 
@@ -65,6 +70,11 @@ def effective_modes(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "...
     -------
     (...,) ndarray
         Between 1 and K.
+
+    Examples
+    --------
+    >>> effective_modes([3.0, 3.0, 0.1]).round(4).item()
+    2.0087
     """
     return np.asarray(np.exp(spectral_entropy(a, power=power)))
 

@@ -6,8 +6,8 @@ The equation solved, for each mode on its own, is
 
 with s the singular value of the input-output correlation and L the number of weight matrices
 (Saxe, McClelland and Ganguli 2014; Arora, Cohen, Hu and Luo 2019 for general L).  For L = 2 it
-is logistic; deeper modes follow an implicit closed form (see ``_clock``).  At ``depth=math.inf``
-time is rescaled by L, so that the equation is ``tau da/dt = a^2 (s - a)``.
+is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.implicit_time`.  At
+``depth=math.inf`` time is rescaled by L: the equation is ``tau da/dt = a^2 (s - a)``.
 """
 
 from collections.abc import Iterator

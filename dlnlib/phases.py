@@ -167,6 +167,14 @@ def mode_phases(
     ------
     ValueError
         As in `entropy_phases`, or if `signal` is no boolean mask over the modes.
+
+    Examples
+    --------
+    >>> from dlnlib.modes import mode_strength
+    >>> t = np.geomspace(0.01, 20, 2000)
+    >>> phases = mode_phases(t, mode_strength(t, [3.0, 3.0, 1.0, 1.0], 1e-3))
+    >>> phases.kinds
+    ('concentration', 'plateau', 'redistribution', 'plateau')
     """
     times = as_times(t)
     strengths = as_matrix("a", a, (times.size, None))

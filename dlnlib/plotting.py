@@ -26,7 +26,7 @@ __all__ = [
     "use_book_style",
 ]
 
-# One colour per quantity, after Okabe and Ito, darkened where it would be pale on white.
+#: One colour per quantity, after Okabe and Ito, darkened where it would be pale on white.
 COLOURS = {
     "signal": "#0072B2",
     "noise": "#D55E00",

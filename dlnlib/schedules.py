@@ -31,6 +31,11 @@ def constant(lr: float, steps: int) -> Float[np.ndarray, "steps"]:
     Returns
     -------
     (steps,) ndarray
+
+    Examples
+    --------
+    >>> constant(0.1, 3).tolist()
+    [0.1, 0.1, 0.1]
     """
     return np.full(_steps(steps), as_scalar("lr", lr, _STEP_HINT))
 

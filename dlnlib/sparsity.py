@@ -46,6 +46,12 @@ def feature_sparsity(features: ArrayLike, *, correlation: float) -> float:
     ------
     ValueError
         If an activation is negative or no number, or the threshold is not in (0, 1].
+
+    Examples
+    --------
+    >>> features = [[1.0, 1.0, 0.0], [2.0, 2.0, 3.0], [0.0, 0.0, 1.0]]  # two units alike
+    >>> round(feature_sparsity(features, correlation=0.99), 4)  # 4 of 9
+    0.4444
     """
     kept = distinct_units(features, correlation=correlation)
     return float(np.count_nonzero(np.asarray(features)[:, kept]) / np.size(features))
@@ -110,6 +116,11 @@ def numerical_rank(singular_values: ArrayLike, threshold: ArrayLike) -> Int[np.n
     ------
     ValueError
         If a singular value is negative or no number, or a threshold is out of range.
+
+    Examples
+    --------
+    >>> numerical_rank([3.0, 1.0, 0.02], threshold=[0.001, 0.01]).tolist()
+    [3, 2]
     """
     values = _finite("singular_values", singular_values)
     if (values < 0).any():

@@ -19,12 +19,22 @@ from dlnlib.sweeps import sweep
 
 __all__ = ["STUDIES", "TABLES", "Study", "main", "make_table"]
 
+#: Folder of the tables, from the root of the book.
 TABLES = Path("chapters", "tables")
 UNFINISHED = Path("_build", "tables")
 
 
 class Study(NamedTuple):
-    """A function, the grid of its parameters, and the seed: all that a table depends on."""
+    """All that a table depends on.
+
+    Parameters
+    ----------
+    function : callable
+        Gives the rows of one cell, see `dlnlib.sweeps.sweep`.
+    grid : list of mappings
+        Its parameters, see `dlnlib.sweeps.grid_cells`.
+    seed : int
+    """
 
     function: Callable[..., list[dict]]
     grid: Sequence[Mapping]
@@ -37,6 +47,7 @@ def _spiked(**changes: object) -> dict:
     return middle | {"start": "aligned", "draws": 200} | changes
 
 
+#: The studies by name, each a `Study`.
 STUDIES = {
     "regret_modes": Study(
         spiked_regret,

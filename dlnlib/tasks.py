@@ -42,8 +42,12 @@ __all__ = [
 class Task:
     """What a network is trained on; fields that a task does not have are None.
 
-    ``sigma`` is the observed correlation, ``teacher`` the noise-free map W*; ``x`` and ``y`` are
-    the training samples behind ``sigma``, ``x_test`` and ``y_test`` the held-out ones.
+    Parameters
+    ----------
+    sigma, teacher : (out, in) ndarray
+        Observed input-output correlation, and the noise-free map W*.
+    x, y, x_test, y_test : ndarray, optional
+        Samples behind ``sigma``, (P, in) and (P, out), and held-out ones, (Q, in) and (Q, out).
     """
 
     sigma: Float[np.ndarray, "out in"]
@@ -197,6 +201,12 @@ def spiked_teacher(
     ------
     ValueError
         If a parameter is out of its range.
+
+    Examples
+    --------
+    >>> task = spiked_teacher(20, 10, [3.0, 1.0], noise=0.0, rng=np.random.default_rng(0))
+    >>> task.modes.s[:3].round(6).tolist()
+    [3.0, 1.0, 0.0]
     """
     shape, spikes, level = as_spiked(n_out, n_in, strengths, noise)
     u, v = (haar(n, spikes.size, rng) for n in shape)

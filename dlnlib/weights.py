@@ -40,6 +40,7 @@ def gaussian_weights(
         Layer sizes from input to output.
     scale : float
         Standard deviation of the entries.
+    rng : numpy.random.Generator
 
     Returns
     -------
@@ -50,6 +51,12 @@ def gaussian_weights(
     ------
     ValueError
         If there are fewer than three widths, one of them is below 1, or scale <= 0.
+
+    Examples
+    --------
+    >>> weights = gaussian_weights((4, 3, 2), 0.1, rng=np.random.default_rng(0))
+    >>> [w.shape for w in weights]
+    [(3, 4), (2, 3)]
     """
     scale = as_scalar("scale", scale, "at zero weights the gradient vanishes")
     if len(widths) < 3 or min(widths) < 1:
@@ -69,6 +76,7 @@ def balanced_weights(
     widths : (n_in, hidden, n_out)
     scale : float
         Standard deviation of the Gaussian matrix whose singular values the smaller layer takes.
+    rng : numpy.random.Generator
     balance : float
         The conserved lambda.  Positive needs n_out >= hidden, negative n_in >= hidden.
 
@@ -128,6 +136,13 @@ def aligned_weights(
     ------
     ValueError
         If a hidden layer of that width cannot hold all modes, or a0 is not positive.
+
+    Examples
+    --------
+    >>> from dlnlib.tasks import svd_modes
+    >>> weights = aligned_weights(svd_modes([[3.0, 0.0], [0.0, 1.0]]), 0.01)
+    >>> product(weights).round(6).tolist()
+    [[0.01, 0.0], [0.0, 0.01]]
     """
     rank = modes.s.size
     hidden = rank if hidden is None else hidden

@@ -10,7 +10,7 @@ import yaml
 from references import CHAPTERS, chapter_cells
 
 ROOT = CHAPTERS.parent
-PAGES = sorted(CHAPTERS.glob("*.md"))
+PAGES = sorted(CHAPTERS.rglob("*.md"))
 EQUATION = re.compile(r"^\$\$[ \t]*\(([^)]+)\)|\\label\{([^}]+)\}", re.MULTILINE)
 MATH_BLOCK = re.compile(
     r"^(?P<fence>`{3,}|:{3,})\{math\}(?P<text>.*?)^(?P=fence)", re.DOTALL | re.MULTILINE
@@ -104,7 +104,7 @@ def test_contents_and_chapters_agree():
     assert len(listed) == len(set(listed))
     missing = [name for name in listed if not Path(ROOT, f"{name}.md").exists()]
     assert not missing, f"_toc.yml lists pages that do not exist: {missing}"
-    assert {f"chapters/{page.stem}" for page in PAGES} == set(listed)
+    assert {page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES} == set(listed)
 
 
 def test_notation_tables_point_into_the_chapters_they_name():
