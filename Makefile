@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 CHAPTER ?=
+# The processes that share the tests; 0 runs them in this one, which a debugger needs.
+WORKERS ?= auto
 TABLE ?=
 PORT ?= 8000
 
 BIN := $(VENV)/bin
+SHARED = --numprocesses $(WORKERS) --dist loadgroup
 LOCKED := $(VENV)/.locked-packages
 READY := $(VENV)/.dlnlib-installed
 
@@ -21,7 +24,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables check serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -60,10 +63,10 @@ book: $(READY)  ## execute every chapter and render the book to _build/html
 test: $(READY)  ## lint, unit tests, derivations, executed references
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SHARED)
 
-browser: $(READY)  ## the tests of the pages in Chromium (CHROMIUM=... names another browser)
-	@$(BIN)/python -m pytest -m browser tests/site
+browser: book  ## try every page of the book in Chromium (CHROMIUM=... names another browser)
+	@$(BIN)/python -m pytest $(SHARED) -m browser tests/site
 
 bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
 	@$(BIN)/python tools/references.py $(CHAPTER)
@@ -73,6 +76,13 @@ tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=r
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
 	@$(BIN)/python tools/check_site.py _build/html
+
+# The packages of LaTeX are looked for first, before anything is installed or built.
+pdf:  ## the book as a PDF, in _build/one-scalar.pdf and linked from the pages (needs LaTeX)
+	@! command -v $(PYTHON) > /dev/null || $(PYTHON) tools/pdf_needs.py
+	@$(MAKE) --no-print-directory env
+	@$(BIN)/python tools/pdf.py
+	@$(MAKE) --no-print-directory book
 
 serve: book  ## serve the book on http://localhost:8000 (PORT=...)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

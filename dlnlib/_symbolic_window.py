@@ -15,6 +15,7 @@ __all__ = ["deep_window", "error_minimum", "spike_gap", "window_test", "window_t
 
 m, r, many = sp.symbols("m r nu", positive=True)
 layers = sp.Symbol("L", positive=True)
+gap, wait = sp.symbols("Delta T", positive=True)  # a_s - a_n; the time the signal takes
 
 
 def window_test() -> Derivation:
@@ -60,7 +61,7 @@ def error_minimum() -> Derivation:
             2 * signal * (s - m) / (m - signal),
             trend - (4 * n - 2 * s + 6 * (signal - noise)),
         ),
-        Step("a gap above s - n", 4 * s - 2 * n, 4 * n - 2 * s + 6 * (s - n)),
+        Step("a gap above s - n", 4 * s - 2 * n, sp.Subs(4 * n - 2 * s + 6 * gap, gap, s - n)),
     )
     return Derivation("error minimum", steps)
 
@@ -119,8 +120,9 @@ def deep_window() -> Derivation:
         (ddt(signal), layers * signal ** (1 + q) * (s - signal) / tau),
         (ddt(noise), layers * noise ** (1 + q) * (n - noise) / tau),
     )
-    wait = tau * a0**-q / ((layers - 2) * s)
-    left = a0**-q - (layers - 2) * n * wait / tau
+    burnt = tau * a0**-q / ((layers - 2) * s)
+    signal_left, noise_left = (a0**-q - (layers - 2) * x * wait / tau for x in (s, n))
+    left = noise_left.subs(wait, burnt)
     error = r * (signal**2 - 2 * m * signal) + many * noise**2
     harm = many * noise ** (2 + q) * (n - noise)
     gain = r * signal ** (1 + q) * (m - signal) * (s - signal)
@@ -131,8 +133,8 @@ def deep_window() -> Derivation:
             ddt(noise**-q),
             rates,
         ),
-        Step("what the signal uses up", sp.Integer(0), a0**-q - (layers - 2) * s * wait / tau),
-        Step("what is left to the noise", a0**-q * (1 - n / s), left),
+        Step("the signal has used it up at $T$", sp.Integer(0), sp.Subs(signal_left, wait, burnt)),
+        Step("what is left to the noise", a0**-q * (1 - n / s), sp.Subs(noise_left, wait, burnt)),
         Step("lacking signal", (a0 / s) ** q * n * s / (s - n), n / (left * s**q)),
         Step("the test error at any depth", 2 * layers * (harm - gain) / tau, ddt(error)),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import nbval.plugin
+import pytest
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,3 +43,14 @@ def pytest_configure() -> None:
 
 def _kernel_beside_the_chapters(kernel_class, name, cwd, **options):
     return kernel_class(name, cwd=str(CHAPTERS), **options)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, on one process, the cells of a notebook and what shares costly fixtures.
+
+    That is a file of tests, or one visit to a page of the book.
+    """
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        item.add_marker(pytest.mark.xdist_group(str(parameters.get("visit", item.path.name))))

@@ -16,7 +16,7 @@ import dlnlib
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-COMMANDS = "book test bless check serve lab notebooks bench lock clean help".split()
+COMMANDS = "book test bless check pdf serve lab notebooks bench lock clean help".split()
 
 TEXT = {"type": "string", "minLength": 1}
 ENTITY = {"type": "object", "required": ["name"], "properties": {"name": TEXT}}

@@ -1,6 +1,7 @@
 """The executed references are in step with the chapters and can catch every changed digit."""
 
 import ast
+from difflib import unified_diff
 from pathlib import Path
 
 import nbformat
@@ -47,10 +48,15 @@ def shows(source: str) -> bool:
 
 @for_each_chapter
 def test_reference_code_equals_chapter_code(chapter):
-    expected = [cell.source for cell in chapter_cells(chapter)]
-    assert [cell.source for cell in reference_cells(chapter)] == expected, (
-        f"the code of {chapter.name} has changed since its reference was made: {REMEDY}"
-    )
+    stored, now = reference_cells(chapter), chapter_cells(chapter)
+    if [cell.source for cell in stored] != [cell.source for cell in now]:
+        lines = ("\n\n".join(cell.source for cell in cells).split("\n") for cells in (stored, now))
+        change = "\n".join(unified_diff(*lines, "stored", "chapter", lineterm="", n=0))
+        pytest.fail(
+            f"the code of {chapter.name} has changed since its reference was made: {REMEDY}\n"
+            f"{change or 'code moved from one cell to another'}",
+            pytrace=False,
+        )
 
 
 @for_each_chapter

@@ -1,0 +1,30 @@
+/* What is wider than its place scrolls, and what scrolls can be reached by keyboard: formulas,
+   tables, code and output.  The width of the window decides, so it is asked again when it changes.
+   MathJax makes every formula a stop of the keyboard; those that fit are none here. */
+"use strict";
+
+(() => {
+  const boxes = "mjx-container, .bd-article table, .bd-article pre";
+  const lines = "p, li, dd, dt, td, th, figcaption, div";
+
+  function mark() {
+    const found = [...document.querySelectorAll(boxes)];
+    const inline = found.filter((e) => e.matches("mjx-container:not([display=true])"));
+    // All is measured before anything is changed, so that the page is laid out twice only.
+    for (const formula of inline) formula.classList.remove("wide");
+    const wide = inline.filter((e) => e.offsetWidth > e.closest(lines).clientWidth);
+    for (const formula of wide) formula.classList.add("wide");
+    const scrolls = found.map((e) => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1);
+    found.forEach((box, i) => {
+      if (scrolls[i]) box.tabIndex = 0;
+      else if (box.getAttribute("tabindex") === "0") box.removeAttribute("tabindex");
+    });
+  }
+
+  addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    mark();
+    addEventListener("resize", mark);
+    document.addEventListener("toggle", mark, true); // what is folded has no width yet
+  });
+})();

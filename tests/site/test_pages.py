@@ -1,0 +1,326 @@
+"""Every page of the built book in Chromium: light and dark, wide and narrow, file and server.
+
+A page is visited once in each setting, and the tests are the questions asked there, so that a
+failure names the question, the page and the setting.
+"""
+
+import functools
+import http.server
+import re
+import threading
+
+import pytest
+from visits import HTML, SETTINGS, Visit, channels, pages, violations
+
+pytestmark = pytest.mark.browser
+
+NO_BOOK = "no page in _build/html: run `make book` first"
+PAGES = pages() or [NO_BOOK]
+INTRO = "chapters/intro.html"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that does not write each request to the terminal."""
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def homes():
+    """The addresses of the book, in a folder and on a server."""
+    handler = functools.partial(Quiet, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            "file": f"{HTML.as_uri()}/",
+            "served": f"http://127.0.0.1:{server.server_port}/",
+        }
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, homes):
+    """A function that opens a page in a setting."""
+    contexts = []
+
+    def open_page(name: str, setting: str = "light", source: str | None = None) -> Visit:
+        """The page from a source of its own, or where the setting has it."""
+        usual, context = SETTINGS[setting]
+        home = homes[source or usual]
+        contexts.append(browser.new_context(**context))
+        visit = Visit(name, setting, contexts[-1].new_page())
+        visit.listen(home)
+        visit.page.goto(home + name)
+        if name == "index.html":
+            visit.page.wait_for_url(f"**/{INTRO}")
+        visit.settle()
+        return visit
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+VISITS = [
+    pytest.param((name, setting), id=f"{name}-{setting}") for name in PAGES for setting in SETTINGS
+]
+
+
+@pytest.fixture(scope="module", params=VISITS)
+def visit(request, opened) -> Visit:
+    if PAGES == [NO_BOOK]:
+        pytest.fail(NO_BOOK, pytrace=False)
+    visit = opened(*request.param)
+    yield visit
+    visit.page.close()
+
+
+# ---- every page ----
+
+
+def test_nothing_fails_and_nothing_leaves_the_book(visit):
+    assert visit.complaints == []
+
+
+def test_mathematics_is_typeset(visit):
+    """Each formula of the source has become one element of MathJax, and none is an error."""
+    source = (HTML / visit.name).read_text(encoding="utf-8")
+    found = visit.page.evaluate(
+        r"""() => {
+          const formulas = [...document.querySelectorAll(".math")];
+          const single = (e) => e.querySelectorAll("mjx-container").length === 1;
+          const errors = document.querySelectorAll("mjx-merror, merror, [data-mjx-error]");
+          return {
+            formulas: formulas.length,
+            typeset: document.querySelectorAll("mjx-container").length,
+            raw: formulas.filter((e) => !single(e)).map((e) => e.textContent),
+            errors: [...errors].map((e) => e.title || e.textContent),
+          };
+        }"""
+    )
+    count = source.count("math notranslate nohighlight")
+    assert found == {"formulas": count, "typeset": count, "raw": [], "errors": []}
+
+
+def test_no_markup_is_left_in_the_text(visit):
+    """A dollar or a backslash outside code is a formula that was not read as one."""
+    left = visit.page.evaluate(
+        r"""() => {
+          const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          const found = [];
+          while (texts.nextNode()) {
+            const { parentElement: parent, data } = texts.currentNode;
+            if (parent.closest("pre, code, script, style, mjx-container, svg")) continue;
+            if (/\$|\\[()[\]]|\\[a-zA-Z]+|\{[a-z:]+\}`/.test(data)) found.push(data);
+          }
+          return found;
+        }"""
+    )
+    assert left == []
+
+
+def test_images_load_and_are_described(visit):
+    broken = visit.page.evaluate(
+        """() => [...document.images]
+             .filter((e) => !(e.complete && e.naturalWidth > 0 && e.alt.trim()))
+             .map((e) => e.outerHTML)"""
+    )
+    assert broken == []
+
+
+def test_links_within_the_page_have_a_target(visit):
+    """Also those that scripts have written."""
+    lost = visit.page.evaluate(
+        """() => [...document.links]
+             .filter((e) => e.hash.length > 1 && e.href.split("#")[0] === location.href)
+             .filter((e) => !document.getElementById(decodeURIComponent(e.hash.slice(1))))
+             .map((e) => e.outerHTML)"""
+    )
+    assert lost == []
+
+
+def test_the_page_has_the_colours_of_the_reader(visit):
+    theme, ground, text = visit.page.evaluate(
+        """() => {
+          const style = getComputedStyle(document.body);
+          return [document.documentElement.dataset.theme, style.backgroundColor, style.color];
+        }"""
+    )
+    assert theme == ("dark" if "dark" in visit.setting else "light")
+    assert (sum(channels(ground)) < sum(channels(text))) == (theme == "dark")
+
+
+# What a reader cannot bring into view: wider than the page, or hidden by its own box.
+OUTSIDE = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = (e) => e && (/auto|scroll/.test(getComputedStyle(e).overflowX)
+    || scrolls(e.parentElement));
+  const found = [];
+  for (const e of document.querySelectorAll(".bd-article-container *")) {
+    if (e.closest("mjx-container")?.contains(e.parentElement)) continue;
+    const box = e.getBoundingClientRect();
+    if (!e.checkVisibility() || box.width <= 1 || box.height <= 1) continue;
+    if (box.right > width + 1 && !scrolls(e)) found.push(["outside", e.outerHTML.slice(0, 150)]);
+    const style = getComputedStyle(e);
+    const cutX = /hidden|clip/.test(style.overflowX) && e.scrollWidth > e.clientWidth + 1;
+    const cutY = /hidden|clip/.test(style.overflowY) && e.scrollHeight > e.clientHeight + 3;
+    if (e.clientWidth > 1 && (cutX || cutY)) found.push(["cut", e.outerHTML.slice(0, 150),
+      e.scrollWidth, e.clientWidth, e.scrollHeight, e.clientHeight]);
+  }
+  return found;
+}"""
+
+
+def test_nothing_is_cut_off_or_scrolls_sideways(visit):
+    page = visit.page
+    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_folded_parts_open_by_keyboard(visit):
+    """They are open after the settling: a key closes each, and opens it again."""
+    page = visit.page
+    parts = page.locator("article details")
+    for state in (False, True):
+        for number in range(parts.count()):
+            parts.nth(number).evaluate("(e) => e.querySelector('summary').focus()")
+            page.keyboard.press("Enter")
+        assert parts.evaluate_all("(all) => all.map((e) => e.open)") == [state] * parts.count()
+    shown = "(all) => all.map((e) => e.querySelector(':scope > :not(summary)').checkVisibility())"
+    assert all(parts.evaluate_all(shown))
+
+
+def test_live_figures_replace_their_images_and_move(visit):
+    for figure in visit.page.locator("figure[class*='live-']").all():
+        assert figure.locator("> .live").count() == 1
+        assert not figure.locator("> a img, > img").first.is_visible()
+        before = figure.locator(".live-drawing").first.inner_html()
+        figure.locator(".live-slider input").nth(1).press("ArrowRight")
+        assert figure.locator(".live-drawing").first.inner_html() != before
+
+
+def test_axe_finds_no_barrier(visit):
+    """The last question of a visit: it changes the page."""
+    assert violations(visit) == []
+
+
+# ---- ways through the book ----
+
+
+def test_the_front_page_leads_to_the_introduction(opened):
+    visit = opened("index.html")
+    assert visit.page.url.endswith(INTRO)
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize("source", ["file", "served"])
+def test_the_search_finds_a_term(opened, source):
+    visit = opened(INTRO, source=source)
+    page = visit.page
+    page.keyboard.press("Control+k")
+    page.keyboard.type("Riccati")
+    page.keyboard.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    page.locator("#search-results li a[href*='exact_dynamics.html']").first.click()
+    page.wait_for_url("**/exact_dynamics.html*")
+    visit.settle()
+    assert "Riccati" in page.locator("article").inner_text()
+    assert visit.complaints == []
+
+
+def test_the_search_says_when_it_finds_nothing(opened):
+    page = opened("search.html").page
+    page.goto(page.url.split("?")[0] + "?q=zyzzyva")
+    page.get_by_text("did not match any documents").wait_for()
+
+
+REFERENCES = {
+    "citation": r'internal" href="(bibliography\.html#[^"]+)"',
+    "equation": r'internal" href="([^"]*#equation-[^"]+)"',
+    "theorem": r'internal" href="([^"]*#thm-[^"]+)"',
+    "figure": r'internal" href="([^"]*#fig-[^"]+)"',
+}
+IN_VIEW = """() => {
+  const target = document.querySelector(":target");
+  const box = target?.getBoundingClientRect();
+  return box && box.bottom > 0 && box.top < innerHeight;
+}"""
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_a_reference_leads_to_its_target(opened, kind):
+    """By keyboard, from the first chapter that has one."""
+    texts = {name: (HTML / name).read_text(encoding="utf-8") for name in PAGES if "/" in name}
+    found = {name: re.search(REFERENCES[kind], text) for name, text in texts.items()}
+    name, match = next((name, match) for name, match in found.items() if match)
+    page = opened(name).page
+    page.locator(f"article a.reference[href='{match[1]}']").first.press("Enter")
+    page.wait_for_url(f"**/*#{match[1].split('#')[1]}")
+    page.wait_for_function(IN_VIEW)
+
+
+# ---- hands on the keyboard ----
+
+FOCUSED = """() => {
+  const e = document.activeElement;
+  const style = getComputedStyle(e);
+  return {
+    what: e.className,
+    text: e.textContent.trim(),
+    shown: e.checkVisibility() && parseFloat(style.outlineWidth) >= 2
+      && style.outlineStyle !== "none",
+  };
+}"""
+
+
+def test_tab_reaches_skip_link_search_contents_and_switch(opened):
+    page = opened(INTRO).page
+    seen = []
+    while len(seen) < 60 and not (seen and "theme-switch-button" in seen[-1]["what"]):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+    assert seen[0]["text"] == "Skip to main content"
+    assert [stop for stop in seen if not stop["shown"]] == []
+    assert any("search-button" in stop["what"] for stop in seen)
+    assert any(stop["text"] == "Notation" for stop in seen)
+    assert "theme-switch-button" in seen[-1]["what"]
+
+
+def test_the_skip_link_leads_past_the_contents(opened):
+    page = opened(INTRO).page
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#main-content, .bd-main') !== null")
+
+
+def test_the_switch_goes_through_the_themes(opened):
+    page = opened(INTRO).page
+    switch = page.locator(".theme-switch-button:visible").first
+    seen = set()
+    for _ in range(3):
+        switch.press("Enter")
+        seen.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == {"light", "dark"}
+
+
+def test_the_choice_of_theme_is_kept_on_the_next_page(opened):
+    page = opened(INTRO, "dark").page
+    switch = page.locator(".theme-switch-button:visible").first
+    while page.evaluate("document.documentElement.dataset.theme") != "light":
+        switch.press("Enter")
+    page.get_by_role("link", name="Notation").first.click()
+    page.wait_for_url("**/notation.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_contents_open_on_the_phone(opened):
+    page = opened(INTRO, "phone").page
+    link = page.locator(".bd-links a", has_text="Notation").first
+    assert not link.is_visible()
+    page.locator(".primary-toggle:visible").press("Enter")
+    link.wait_for(state="visible")
+    link.press("Enter")
+    page.wait_for_url("**/notation.html")
