@@ -181,18 +181,13 @@ def book(folder: Path) -> Path:
     return folder
 
 
-def build(folder: Path, builder: str = "html", **environment: str) -> str:
-    """Build that book as `make book` does; the text of the status page, or all LaTeX."""
+def build(folder: Path, **environment: str) -> str:
+    """Build that book as `make book` does; the text of the status page."""
     command = [f"{sys.prefix}/bin/jupyter-book", "build", ".", "-W", "--keep-going", "-n"]
-    if builder == "latex":
-        command += ["--builder", "latex"]
     result = subprocess.run(
         command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    if builder == "latex":
-        (path,) = (folder / "_build" / "latex").glob("*.tex")
-        return path.read_text(encoding="utf-8")
     page = (folder / "_build" / "html" / "chapters" / "status.html").read_text(encoding="utf-8")
     body = page[page.index("<article") : page.index("</article>")]
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
@@ -228,12 +223,6 @@ def test_the_page_is_made_at_every_build(tmp_path):
     assert (
         "_sources/chapters/intro.ipynb" in (notebook.parents[2] / "chapters/intro.html").read_text()
     )
-
-
-def test_the_page_has_a_form_for_paper(tmp_path):
-    text = build(book(tmp_path), "latex", SOURCE_DATE_EPOCH="0")
-    for fact in ("1970\\sphinxhyphen{}01", "First page", "41", "as locked"):
-        assert fact in text
 
 
 def test_unknown_facts_are_refused(tmp_path):

@@ -197,8 +197,8 @@ def fold_contents(app: Sphinx, page: str, template: str, context: dict, doctree)
     if generate is None or page.startswith(REFERENCE):
         return
 
-    def folded(**options) -> BeautifulSoup:
-        contents = generate(**options)
+    def folded(*kind: str, **options) -> BeautifulSoup:
+        contents = generate(*kind, **options)
         for link in contents.select(
             f'li > a[href="{app.builder.get_relative_uri(page, REFERENCE)}"]'
         ):
