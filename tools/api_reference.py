@@ -197,8 +197,8 @@ def fold_contents(app: Sphinx, page: str, template: str, context: dict, doctree)
     if generate is None or page.startswith(REFERENCE):
         return
 
-    def folded(*kind: str, **options) -> BeautifulSoup:
-        contents = generate(*kind, **options)
+    def folded(kind: str, **settings) -> BeautifulSoup:
+        contents = generate(kind, **settings)
         for link in contents.select(
             f'li > a[href="{app.builder.get_relative_uri(page, REFERENCE)}"]'
         ):
@@ -206,12 +206,6 @@ def fold_contents(app: Sphinx, page: str, template: str, context: dict, doctree)
         return contents
 
     context["generate_toctree_html"] = folded
-
-
-def plain_citations(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Drop a role that Sphinx gives to the references of a docstring without items in it."""
-    if page.startswith(REFERENCE):
-        context["body"] = context["body"].replace('<div role="list" class="citation-list">', "<div>")
 
 
 def unknown_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element):
@@ -229,6 +223,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", unknown_name)
-    app.connect("html-page-context", plain_citations)
-    app.connect("html-page-context", fold_contents, priority=900)  # after the theme
+    app.connect("html-page-context", fold_contents, priority=800)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
