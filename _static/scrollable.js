@@ -7,8 +7,8 @@
   const boxes = "mjx-container, .bd-article table, .bd-article pre";
   const lines = "p, li, dd, dt, td, th, figcaption, div";
 
-  function mark() {
-    const found = [...document.querySelectorAll(boxes)];
+  function mark(part) {
+    const found = [...part.querySelectorAll(boxes)];
     const inline = found.filter((e) => e.matches("mjx-container:not([display=true])"));
     // All is measured before anything is changed, so that the page is laid out twice only.
     for (const formula of inline) formula.classList.remove("wide");
@@ -23,8 +23,9 @@
 
   addEventListener("load", async () => {
     await window.MathJax?.startup?.promise;
-    mark();
-    addEventListener("resize", mark);
-    document.addEventListener("toggle", mark, true); // what is folded has no width yet
+    mark(document);
+    addEventListener("resize", () => mark(document));
+    // What is folded has no width until it is opened.
+    document.addEventListener("toggle", (event) => mark(event.target), true);
   });
 })();
