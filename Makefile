@@ -8,7 +8,7 @@ TABLE ?=
 PORT ?= 8000
 
 BIN := $(VENV)/bin
-SHARED = --numprocesses $(WORKERS) --dist loadgroup
+SHARED = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCKED := $(VENV)/.locked-packages
 READY := $(VENV)/.dlnlib-installed
 

@@ -1,5 +1,6 @@
 """Shape checks of the package at run time, and the numeric tolerance of the executed references."""
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ import hypothesis
 import nbval.plugin
 import pytest
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -45,12 +47,17 @@ def _kernel_beside_the_chapters(kernel_class, name, cwd, **options):
     return kernel_class(name, cwd=str(CHAPTERS), **options)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, on one process, the cells of a notebook and what shares costly fixtures.
+class FilesAndVisits(LoadScopeScheduling):
+    """Share the tests out by files, and the tests of the pages by visits to a page.
 
-    That is a file of tests, or one visit to a page of the book.
+    The cells of a notebook need one kernel, and a visit answers many questions.
     """
-    for item in items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        item.add_marker(pytest.mark.xdist_group(str(parameters.get("visit", item.path.name))))
+
+    def _split_scope(self, nodeid: str) -> str:
+        visit = re.search(r"test_pages\.py::\w+\[(.+\.html-\w+)\]$", nodeid)
+        return visit[1] if visit else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadScopeScheduling:
+    """Use the scheduler above in place of ``--dist loadfile``."""
+    return FilesAndVisits(config, log)

@@ -90,7 +90,7 @@ def test_mathematics_is_typeset(visit):
         r"""() => {
           const formulas = [...document.querySelectorAll(".math")];
           const single = (e) => e.querySelectorAll("mjx-container").length === 1;
-          const errors = document.querySelectorAll("mjx-merror, merror, [data-mjx-error]");
+          const errors = document.querySelectorAll("merror, mtext[mathcolor=red]");
           return {
             formulas: formulas.length,
             typeset: document.querySelectorAll("mjx-container").length,
@@ -176,6 +176,17 @@ def test_nothing_is_cut_off_or_scrolls_sideways(visit):
     page = visit.page
     assert page.evaluate(OUTSIDE) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_what_scrolls_is_reached_by_keyboard(visit):
+    unreached = visit.page.evaluate(
+        """() => [...document.querySelectorAll(".bd-article *")]
+             .filter((e) => /auto|scroll/.test(getComputedStyle(e).overflowX))
+             .filter((e) => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1)
+             .filter((e) => e.tabIndex < 0 && !e.querySelector("a, button, input, [tabindex='0']"))
+             .map((e) => e.outerHTML.slice(0, 150))"""
+    )
+    assert unreached == []
 
 
 def test_folded_parts_open_by_keyboard(visit):
