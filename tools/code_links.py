@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from api_reference import exported, public_modules
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -155,15 +156,16 @@ def separated(links: list[nodes.Node]) -> list[nodes.Node]:
     return [part for link in links for part in (nodes.Text(", "), link)][1:]
 
 
-def used_list(names: list[str]) -> nodes.container:
-    """One line for each module, with its names."""
+def used_list(names: list[str]) -> addnodes.only:
+    """One line for each module, with its names; on paper there is no reference to link to."""
     lines = nodes.bullet_list()
     for module, group in groupby(names, key=lambda name: name.rpartition(".")[0]):
         links = [reference_to(name, name.rpartition(".")[2]) for name in group]
         head = [reference_to(module, module), nodes.Text(": ")]
         lines += nodes.list_item("", nodes.paragraph("", "", *head, *separated(links)))
     title = nodes.rubric("", "Functions used here")
-    return nodes.container("", title, lines, classes=["functions-used"])
+    listed = nodes.container("", title, lines, classes=["functions-used"])
+    return addnodes.only("", listed, expr="html")
 
 
 def link_prose(doctree: nodes.document, public: list[str], known: dict[str, str]) -> None:
