@@ -147,11 +147,12 @@ def as_matrix(
     """Finite matrix; ``shape`` fixes the sizes that are not None."""
     array = _finite(name, value)
     if array.ndim != 2 or 0 in array.shape:
-        remedy = f"; {name}[:, None] is a column, {name}.reshape(len({name}), -1) has one row each"
-        raise ValueError(
-            f"{name} must be a non-empty matrix: got shape {array.shape}"
-            f"{remedy if array.ndim not in (0, 2) else ''}"
-        )
+        shown = f"{name} must be a non-empty matrix: got shape {array.shape}"
+        if array.ndim == 1:
+            shown += f"; {name}[:, None] is a column"
+        elif array.ndim > 2:
+            shown += f"; {name}.reshape(len({name}), -1) has one row each"
+        raise ValueError(shown)
     if any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
         wanted = " x ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(
