@@ -9,6 +9,7 @@ from live_pages import DESKTOP, PHONE
 from playwright.sync_api import Page
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+STILL = "* { animation: none !important; transition: none !important; }"
 # Where a page comes from, and the window and colours in which it is read.
 SETTINGS = {
     "light": ("file", DESKTOP | {"color_scheme": "light"}),
@@ -72,7 +73,8 @@ class Visit:
             self.complaints.append(f"request to another place: {address}")
 
     def settle(self) -> None:
-        """Wait until the mathematics is typeset, and open what is folded."""
+        """Wait until the mathematics is typeset, and open what is folded, without fading it in."""
+        self.page.add_style_tag(content=STILL)
         self.page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => null) : null")
         self.page.evaluate(
             "document.querySelectorAll('article details').forEach((part) => (part.open = true))"
