@@ -21,6 +21,7 @@ __all__ = [
     "as_utc",
     "build_time",
     "commit",
+    "cores",
     "lock_hash",
     "machine",
     "packages",
@@ -59,11 +60,11 @@ def machine() -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Operating system": f"{_system()}, {platform.machine()}",
         "Processor": _processor() or "unknown",
-        "Cores for the build": str(_cores()),
+        "Cores for the build": str(cores()),
     }
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use, which may be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
