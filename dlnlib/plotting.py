@@ -18,11 +18,15 @@ from dlnlib.phases import Phases
 
 __all__ = [
     "COLOURS",
+    "TIME_LABEL",
+    "legend_above",
     "mode_colours",
+    "plot_band",
     "plot_entropy",
     "plot_matrix",
     "plot_modes",
     "plot_phases",
+    "quartiles",
     "use_book_style",
 ]
 
@@ -43,7 +47,8 @@ _PHASES = {
     "redistribution": {"facecolor": "#F7E7D0", "hatch": "//"},
 }
 _BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # hides no curve
-_TIME = r"time $t$ (units of $\tau$)"
+#: Label of an axis of time.
+TIME_LABEL = r"time $t$ (units of $\tau$)"
 
 
 def use_book_style() -> None:
@@ -53,6 +58,39 @@ def use_book_style() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def legend_above(ax: Axes, *, ncols: int = 4) -> None:
+    """Put the legend above the axes, in rows of `ncols` entries, where it hides no curve.
+
+    Parameters
+    ----------
+    ax : Axes
+    ncols : int
+    """
+    ax.legend(ncols=ncols, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def quartiles(values: ArrayLike, form: str = ".3g") -> str:
+    """Median and quartiles of a sample as text, NaN left out.
+
+    Parameters
+    ----------
+    values : array_like
+    form : str
+        Format of each number.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> quartiles([1.0, 2.0, 4.0, 8.0, 16.0])
+    '4 [2, 8]'
+    """
+    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def mode_colours(n_modes: int) -> list[tuple[float, float, float]]:
@@ -112,7 +150,7 @@ def plot_modes(
         ax.lines[-1].set_label("theory")
     if labels is not None or curves is not None:
         ax.legend(**_BESIDE)
-    ax.set(xlabel=_TIME, ylabel="mode strength $a_k$")
+    ax.set(xlabel=TIME_LABEL, ylabel="mode strength $a_k$")
     return ax
 
 
@@ -155,8 +193,55 @@ def plot_entropy(
             ha="right",
             color=COLOURS["reference"],
         )
-    ax.set(xlabel=_TIME, ylabel="spectral entropy $H$ (nats)")
+    ax.set(xlabel=TIME_LABEL, ylabel="spectral entropy $H$ (nats)")
     ax.set_ylim(0, 1.12 * ax.dataLim.y1 or 1)
+    return ax
+
+
+def plot_band(
+    x: ArrayLike,
+    runs: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    colour: str = COLOURS["signal"],
+    style: str = "-",
+    label: str | None = None,
+    band: tuple[float, float] = (0.25, 0.75),
+) -> Axes:
+    """Median over runs as a line, in a band between two quantiles.
+
+    Parameters
+    ----------
+    x : (T,) array_like
+        Times, or whatever the runs were recorded at.
+    runs : (N, T) array_like
+        One run, or seed, per row; NaN (a run that has ended) is left out.
+    ax : Axes, optional
+    colour, style : str
+        Of the line; the band has its colour.
+    label : str, optional
+        Name of the line in the legend.
+    band : pair of float
+        The two quantiles, between 0 and 1; quartiles by default.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If `runs` has not one column per entry of `x`.
+    """
+    if np.ndim(runs) != 2 or np.shape(runs)[1] != np.size(x):
+        raise ValueError(
+            f"runs needs one row per run and one column per entry of x: got shape "
+            f"{np.shape(runs)} for {np.size(x)} entries; transpose it if runs are its columns"
+        )
+    ax = _axes(ax)
+    low, middle, high = np.nanquantile(runs, [band[0], 0.5, band[1]], axis=0)
+    ax.plot(x, middle, style, color=colour, label=label)
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     return ax
 
 

@@ -11,11 +11,14 @@ from matplotlib.colors import to_rgb
 from dlnlib.phases import entropy_phases
 from dlnlib.plotting import (
     COLOURS,
+    legend_above,
     mode_colours,
+    plot_band,
     plot_entropy,
     plot_matrix,
     plot_modes,
     plot_phases,
+    quartiles,
     use_book_style,
 )
 
@@ -158,3 +161,27 @@ def test_bad_input_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
     assert not plt.get_fignums()  # nothing half drawn is left behind
+
+
+def test_band_holds_the_quartiles_of_the_runs_that_go_on():
+    runs = np.random.default_rng(0).normal(size=(9, T.size))
+    runs[0, -1] = np.nan  # a run that has ended
+    ax = plot_band(T, runs, label="runs", band=(0.1, 0.9))
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.nanmedian(runs, axis=0))
+    drawn = ax.collections[0].get_paths()[0].vertices
+    low, high = np.nanquantile(runs, [0.1, 0.9], axis=0)
+    assert drawn[:, 1].min() == pytest.approx(low.min())
+    assert drawn[:, 1].max() == pytest.approx(high.max())
+    with pytest.raises(ValueError, match="transpose it"):
+        plot_band(T, runs.T)
+
+
+def test_legend_above_hides_no_curve():
+    ax = plot_modes(T, A, labels=["a", "b", "c"])
+    legend_above(ax, ncols=3)
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
+def test_quartiles_leave_out_what_is_missing():
+    assert quartiles([np.nan, 1, 2, 3], ".1f") == "2.0 [1.5, 2.5]"
