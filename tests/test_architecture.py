@@ -31,11 +31,6 @@ LEVELS = {
     "plotting": 4,
 }
 SYMBOLIC_MAY_IMPORT = {"sympy"} | sys.stdlib_module_names
-LONGEST_FUNCTION = 25  # lines of signature and body, without the docstring
-LONGEST_DERIVATION = 42  # a symbolic derivation is one list of steps
-LONGEST_MODULE = 250
-# Numba's cache sees no change in another file, so that what is compiled together stays together.
-LONG_MODULES = {"_windows": 310}
 
 for_each_module = pytest.mark.parametrize("module", MODULES)
 
@@ -174,23 +169,6 @@ def sections(function: ast.FunctionDef) -> list[str]:
     raises = [n for n in ast.walk(function) if isinstance(n, ast.Raise)]
     owed = {"Parameters": takes, "Returns": takes and gives, "Raises": raises}
     return [name for name, reason in owed.items() if reason]
-
-
-@for_each_module
-def test_functions_are_short(module):
-    longest = LONGEST_DERIVATION if module in below("symbolic") else LONGEST_FUNCTION
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.FunctionDef):
-            text = node.body[0] if ast.get_docstring(node) else None
-            lines = node.end_lineno - node.lineno + 1
-            lines -= text.end_lineno - text.lineno + 1 if text else 0
-            assert lines <= longest, f"{module}.{node.name} has {lines} lines: split it"
-
-
-@for_each_module
-def test_modules_are_short(module):
-    lines = len((PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines())
-    assert lines <= LONG_MODULES.get(module, LONGEST_MODULE), f"{module} has {lines} lines"
 
 
 @for_each_module
