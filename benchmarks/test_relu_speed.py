@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlnlib.relu import ReLUNetwork, gaussian_start, train_relu
+from dlnlib.sgd import ReLUNetwork, gaussian_start, train_relu
 
 RUNS, STEPS = 16, 5_000
 NETWORKS = {

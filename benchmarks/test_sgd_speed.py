@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from dlnlib.diagonal import sparse_regression, train_diagonal
-from dlnlib.schedules import constant
+from dlnlib.sgd import constant, sparse_regression, train_diagonal
 
 STEPS = 20_000
 
@@ -53,8 +52,8 @@ def test_diagonal_sgd(benchmark, route):
 
 COUNT = """
 import numpy as np
-from dlnlib._diagonal_steps import single_steps
-from dlnlib.diagonal import train_diagonal
+from dlnlib.sgd import train_diagonal
+from dlnlib.sgd.diagonal_kernel import single_steps
 train_diagonal(np.eye(8), np.ones(8), [0.1], rng=np.random.default_rng(0))
 print(sum(single_steps.stats.cache_hits.values()), sum(single_steps.stats.cache_misses.values()))
 """

@@ -8,10 +8,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from dlnlib.entropy import entropy_dynamics
-from dlnlib.flow import exact_flow, gradient_descent
+from dlnlib.flow import balanced_weights, exact_flow, gaussian_weights, gradient_descent
 from dlnlib.modes import growth_rate, mode_strength
 from dlnlib.tasks import hierarchical_tree
-from dlnlib.weights import balanced_weights, gaussian_weights
 
 MODES = {"even": np.linspace(0, 20, 10_000), "uneven": np.geomspace(1e-2, 20, 10_000)}
 S = np.linspace(0.05, 3, 1_000)

@@ -9,33 +9,12 @@ import operator
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-__all__ = [
-    "SIGN_HINT",
-    "START_HINT",
-    "as_amount",
-    "as_count",
-    "as_curve",
-    "as_depth",
-    "as_fraction",
-    "as_matrix",
-    "as_nonnegative",
-    "as_pairs",
-    "as_positive",
-    "as_samples",
-    "as_scalar",
-    "as_shaped",
-    "as_share",
-    "as_spiked",
-    "as_start",
-    "as_times",
-    "as_vector",
-    "as_weights",
-]
-
 SIGN_HINT = "singular values are non-negative: move the sign into a singular vector"
+
+
 START_HINT = "a=0 is a fixed point of the flow, so start from a small positive strength"
 
 
@@ -245,3 +224,14 @@ def as_spiked(
             f"got {spikes.size}; a matrix of that shape has no more singular values"
         )
     return shape, spikes, level
+
+
+def as_mask(signal: ArrayLike, n_modes: int) -> Bool[np.ndarray, "K"]:
+    """Boolean mask over the modes, True for the signal."""
+    mask = np.asarray(signal)
+    if mask.dtype != bool or mask.shape != (n_modes,):
+        raise ValueError(
+            f"signal must be a boolean mask over the {n_modes} modes: got {mask.dtype} of shape "
+            f"{mask.shape}; for the first r modes write numpy.arange({n_modes}) < r"
+        )
+    return mask

@@ -7,8 +7,8 @@ import pytest
 import sympy as sp
 
 from dlnlib import symbolic
-from dlnlib._derivation import a, a0, s, t, tau
 from dlnlib.symbolic import Derivation, DerivationError, Step
+from dlnlib.symbolic.derivation import a, a0, s, t, tau
 
 pytestmark = pytest.mark.derivation
 

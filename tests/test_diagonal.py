@@ -6,19 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from dlnlib.diagonal import hyperbolic_entropy
 from scipy.optimize import minimize
 
-from dlnlib.diagonal import (
+from dlnlib.sgd import (
     basis_pursuit,
+    constant,
     diagonal_flow,
     diagonal_jacobian,
-    hyperbolic_entropy,
     implicit_bias,
     sparse_regression,
     stability_threshold,
+    step_decay,
     train_diagonal,
 )
-from dlnlib.schedules import constant, step_decay
 
 BITS = ["0x1.c56afc1b45624p-2", "0x1.4d992add8e74ap-1", "-0x1.fc641d929f257p-8"]
 

@@ -4,21 +4,22 @@ import math
 
 import numpy as np
 import pytest
+from dlnlib.diagonal import hyperbolic_entropy
 from scipy.linalg import expm
 
-from dlnlib.diagonal import (
+from dlnlib.entropy import energy_shares, spectral_entropy
+from dlnlib.sgd import (
     SparseTask,
     basis_pursuit,
+    constant,
     diagonal_flow,
     diagonal_jacobian,
-    hyperbolic_entropy,
     implicit_bias,
     sparse_regression,
     stability_threshold,
+    step_decay,
     train_diagonal,
 )
-from dlnlib.entropy import energy_shares, spectral_entropy
-from dlnlib.schedules import constant, step_decay
 
 
 def generator(seed):

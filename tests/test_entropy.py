@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dlnlib._entropy_kernel import _log
 from dlnlib.entropy import (
     effective_modes,
     energy_shares,
@@ -20,9 +19,9 @@ from dlnlib.entropy import (
     group_entropy,
     spectral_entropy,
 )
-from dlnlib.flow import exact_flow
+from dlnlib.entropy.kernel import _log
+from dlnlib.flow import balanced_weights, exact_flow
 from dlnlib.modes import growth_rate, mode_strength
-from dlnlib.weights import balanced_weights
 
 strengths = arrays(float, st.integers(1, 12), elements=st.floats(0, 1e3)).filter(np.any)
 positive = arrays(float, st.integers(2, 8), elements=st.floats(1e-3, 1e3))
@@ -162,9 +161,9 @@ def test_threads_do_not_change_a_digit(monkeypatch, shape):
     rng = np.random.default_rng(4)
     a, g = rng.random(shape), rng.normal(size=shape)
     whole = entropy_dynamics(a, g)
-    monkeypatch.setattr("dlnlib._spectrum._BLOCK", 500)
+    monkeypatch.setattr("dlnlib.entropy.spectral._BLOCK", 500)
     alone = entropy_dynamics(a, g)
-    monkeypatch.setattr("dlnlib._blocks._THREADED", 1)
+    monkeypatch.setattr("dlnlib._compiled._THREADED", 1)
     threaded = entropy_dynamics(a, g)
     for name in ("entropy", "rate", "by_mode"):
         assert (getattr(threaded, name) == getattr(alone, name)).all()

@@ -8,19 +8,24 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from dlnlib.sparsity import l0_norm
 from references import CHAPTERS
 from scipy.integrate import solve_ivp
 from test_claims import assert_place_and_tests
 
-from dlnlib.diagonal import basis_pursuit, diagonal_jacobian, sparse_regression, train_diagonal
 from dlnlib.entropy import spectral_entropy
-from dlnlib.flow import gradient_flow
+from dlnlib.flow import aligned_weights, gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
-from dlnlib.relu import published_run, train_relu
-from dlnlib.schedules import step_decay
-from dlnlib.sparsity import l0_norm
+from dlnlib.sgd import (
+    basis_pursuit,
+    diagonal_jacobian,
+    published_run,
+    sparse_regression,
+    step_decay,
+    train_diagonal,
+    train_relu,
+)
 from dlnlib.tasks import svd_modes
-from dlnlib.weights import aligned_weights, gaussian_weights
 
 CATEGORIES = ["wrong", "reversed", "factor", "needs a condition", "loose", "typo"]
 NOTES = "LES"  # linear network, entropy, SGD

@@ -8,10 +8,16 @@ import pytest
 from scipy.linalg import expm
 from scipy.stats import chi2, kstest
 
-from dlnlib.flow import exact_flow, gradient_flow
+from dlnlib.flow import (
+    aligned_weights,
+    balance,
+    balanced_weights,
+    exact_flow,
+    gaussian_weights,
+    gradient_flow,
+)
 from dlnlib.modes import growth_rate, learning_time, mode_strength
 from dlnlib.tasks import Modes, svd_modes
-from dlnlib.weights import aligned_weights, balance, balanced_weights, gaussian_weights
 
 STRENGTHS = np.array([3.0, 2.0, 1.0])
 

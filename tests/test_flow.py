@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib.flow import exact_flow, gradient_descent, gradient_flow
+from dlnlib.flow import (
+    aligned_weights,
+    balance,
+    balanced_weights,
+    exact_flow,
+    gaussian_weights,
+    gradient_descent,
+    gradient_flow,
+)
 from dlnlib.modes import mode_strength
 from dlnlib.tasks import svd_modes
-from dlnlib.weights import aligned_weights, balance, balanced_weights, gaussian_weights
 
 SHAPES = [(5, 5, 5), (4, 6, 3), (3, 7, 5), (8, 3, 6), (6, 2, 6), (7, 4, 4), (3, 2, 40), (40, 2, 3)]
 LAMBDAS = [0.0, 0.3, -0.3, 2.0, -1e-3]
@@ -120,7 +127,7 @@ def test_reduction_to_the_reachable_span_is_exact(rng, widths, monkeypatch):
     sigma = rng.standard_normal((widths[-1], widths[0]))
     weights, t = gaussian_weights(widths, 0.2, rng=rng), np.linspace(0, 3, 5)
     reduced = gradient_flow(t, weights, sigma)
-    monkeypatch.setattr("dlnlib.flow.reduced", lambda w, s, *_: (w, s, None, None))
+    monkeypatch.setattr("dlnlib.flow.trajectory.reduced", lambda w, s, *_: (w, s, None, None))
     plain = gradient_flow(t, weights, sigma)
     assert reduced._left is not None or reduced._right is not None
     for one, other in zip(reduced.weights, plain.weights, strict=True):

@@ -9,10 +9,9 @@ from scipy.special import digamma
 from scipy.stats import entropy
 
 from dlnlib.entropy import spectral_entropy
-from dlnlib.flow import gradient_descent, gradient_flow
+from dlnlib.flow import aligned_weights, gaussian_weights, gradient_descent, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.tasks import Modes, hierarchical_tree, leaf_groups, tree_covariance, tree_spectrum
-from dlnlib.weights import aligned_weights, gaussian_weights
 
 # Trees of at most 4**3 leaves, with one flip probability per level.
 TREES = st.lists(st.tuples(st.integers(2, 4), st.floats(0.01, 0.49)), min_size=1, max_size=3)

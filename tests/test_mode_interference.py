@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from dlnlib.flow import exact_flow, gradient_flow
+from dlnlib.flow import exact_flow, gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.tasks import svd_modes
-from dlnlib.weights import gaussian_weights
 
 S = np.array([4.0, 2.5, 1.0])
 ROWS = 0.2 * np.random.default_rng(5).standard_normal((3, 3))

@@ -56,7 +56,7 @@ def test_fast_path_against_plain_expression(t):
 def test_threads_do_not_change_a_digit(monkeypatch):
     t, s = np.linspace(0, 10, 700), np.linspace(0.1, 3, 30)
     alone = mode_strength(t, s, 1e-3)
-    monkeypatch.setattr("dlnlib._blocks._THREADED", 1)
+    monkeypatch.setattr("dlnlib._compiled._THREADED", 1)
     assert (mode_strength(t, s, 1e-3) == alone).all()
 
 

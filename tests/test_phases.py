@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from dlnlib.entropy import energy_shares, entropy_rate_by_mode, spectral_entropy
+from dlnlib.entropy import (
+    Phase,
+    energy_shares,
+    entropy_phases,
+    entropy_rate_by_mode,
+    mode_phases,
+    spectral_entropy,
+)
 from dlnlib.modes import growth_rate, mode_strength
-from dlnlib.phases import Phase, entropy_phases, mode_phases
 from dlnlib.tasks import tree_spectrum
 
 FALL, REST, RISE = "concentration", "plateau", "redistribution"

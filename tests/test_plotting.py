@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from dlnlib.phases import entropy_phases
+from dlnlib.entropy import entropy_phases
 from dlnlib.plotting import (
     COLOURS,
     legend_above,

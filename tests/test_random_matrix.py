@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from dlnlib._bulk import bulk_measure, bulk_nodes
 from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import mode_strength
 from dlnlib.random_matrix import (
@@ -27,6 +26,7 @@ from dlnlib.random_matrix import (
     spike_forward,
     typical_spectrum,
 )
+from dlnlib.random_matrix.bulk import bulk_measure, bulk_nodes
 from dlnlib.stopping import spiked_spectra
 from dlnlib.tasks import spiked_teacher
 

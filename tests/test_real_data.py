@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from dlnlib.flow import gradient_flow
+from dlnlib.flow import aligned_weights, gradient_flow
 from dlnlib.modes import mode_strength
 from dlnlib.tasks import digits_task, linear_task, svd_modes, whiten
-from dlnlib.weights import aligned_weights
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib._torch_numbers import TorchNumbers
-from dlnlib.relu import ReLUNetwork, gaussian_start, train_relu
+from dlnlib.sgd import ReLUNetwork, gaussian_start, train_relu
+from dlnlib.sgd.published import TorchNumbers
 
 SHAPES = [
     ((1, 100, 1), (True, False)),
@@ -164,8 +164,8 @@ def test_a_run_does_not_depend_on_the_others(monkeypatch):
     assert np.isfinite(everything).all()
     assert (train(theta[:3]) == everything[:3]).all()
     assert (train(theta, record=[7, 1999, 3000]) == everything).all()
-    monkeypatch.setattr("dlnlib._blocks._THREADED", 10**12)
-    monkeypatch.setattr("dlnlib.relu._CHUNK", 100)
+    monkeypatch.setattr("dlnlib._compiled._THREADED", 10**12)
+    monkeypatch.setattr("dlnlib.sgd.relu._CHUNK", 100)
     assert (train(theta) == everything).all()
 
 

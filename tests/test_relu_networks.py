@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib.relu import (
+from dlnlib.sgd import (
     ReLUNetwork,
+    feature_sparsity,
     gaussian_start,
     line_task,
+    numerical_rank,
     published_run,
     three_layer_task,
     train_relu,
     two_layer_task,
 )
-from dlnlib.sparsity import feature_sparsity, numerical_rank
 
 LABELS = {  # as printed in the public notebooks
     "two layers": [0.9664, -0.5862, 0.4440, 0.9520, 0.8456, 0.6576, -1.0138, 0.7839],

@@ -16,7 +16,7 @@ from references import CHAPTERS, chapter_cells, reference_path
 
 from dlnlib.modes import learning_time
 from dlnlib.random_matrix import spike_forward
-from dlnlib.sweeps import read_table, sweep
+from dlnlib.studies import read_table, sweep
 from dlnlib.tasks import linear_task, spiked_teacher
 
 PAGE = CHAPTERS / "rerun.md"

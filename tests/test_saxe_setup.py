@@ -8,15 +8,22 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from dlnlib.weights import interference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.stats import kstest, norm, ortho_group, spearmanr, uniform
 
-from dlnlib.flow import gradient_descent, gradient_flow
+from dlnlib.flow import (
+    aligned_weights,
+    balance,
+    gaussian_weights,
+    gradient_descent,
+    gradient_flow,
+    product,
+)
 from dlnlib.modes import mode_strength
 from dlnlib.tasks import Task, linear_task, svd_modes, whiten
-from dlnlib.weights import aligned_weights, balance, gaussian_weights, interference, product
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(1, 5)

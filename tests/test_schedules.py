@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dlnlib.schedules import constant, linear_warmup, sqrt_warmup, step_decay
+from dlnlib.sgd import constant, linear_warmup, sqrt_warmup, step_decay
 
 
 def test_constant():

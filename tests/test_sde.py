@@ -6,9 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from dlnlib.diagonal import diagonal_flow, diagonal_jacobian, sparse_regression, train_diagonal
-from dlnlib.schedules import constant
-from dlnlib.sde import gradient_covariance, sde_diagonal, sde_path
+from dlnlib.sgd import (
+    constant,
+    diagonal_flow,
+    diagonal_jacobian,
+    gradient_covariance,
+    sde_diagonal,
+    sparse_regression,
+    train_diagonal,
+)
+from dlnlib.sgd.sde import sde_path
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.0]])
 Y = np.array([1.0, -0.5])

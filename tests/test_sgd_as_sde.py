@@ -6,14 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from dlnlib.diagonal import (
+from dlnlib.sgd import (
+    constant,
     diagonal_jacobian,
+    gradient_covariance,
+    sde_diagonal,
     sparse_regression,
     stability_threshold,
     train_diagonal,
 )
-from dlnlib.schedules import constant
-from dlnlib.sde import gradient_covariance, sde_diagonal, sde_path
+from dlnlib.sgd.sde import sde_path
 
 
 def generator(seed=0):

@@ -2,27 +2,27 @@
 
 import numpy as np
 import pytest
+from dlnlib.sparsity import l0_norm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from dlnlib.diagonal import (
-    basis_pursuit,
-    diagonal_jacobian,
-    sparse_regression,
-    stability_threshold,
-    train_diagonal,
-)
 from dlnlib.entropy import effective_modes, energy_shares, spectral_entropy
-from dlnlib.relu import (
+from dlnlib.sgd import (
     ReLUNetwork,
+    basis_pursuit,
+    constant,
+    diagonal_jacobian,
     gaussian_start,
     line_task,
+    numerical_rank,
+    sparse_regression,
+    stability_threshold,
+    step_decay,
     three_layer_task,
+    train_diagonal,
     train_relu,
 )
-from dlnlib.schedules import constant, step_decay
-from dlnlib.sparsity import l0_norm, numerical_rank
 
 STEPS = 30_000
 

@@ -2,16 +2,12 @@
 
 import numpy as np
 import pytest
+from dlnlib.sparsity import l0_norm, l1_norm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib.sparsity import (
-    distinct_units,
-    feature_sparsity,
-    l0_norm,
-    l1_norm,
-    numerical_rank,
-)
+from dlnlib.sgd import feature_sparsity, numerical_rank
+from dlnlib.sgd.sparsity import distinct_units
 
 
 def plain_coefficient(features, threshold):

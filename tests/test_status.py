@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from references import CHAPTERS, chapter_cells, chapters
 
-from dlnlib.studies import STUDIES
-from dlnlib.sweeps import read_table
+from dlnlib.studies import read_table
+from dlnlib.studies.catalogue import STUDIES
 
 ROOT = CHAPTERS.parent
 HEAD = """---

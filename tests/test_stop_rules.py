@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dlnlib._stop_rules import (
+from dlnlib.entropy import spectral_entropy
+from dlnlib.modes import learning_time, mode_strength
+from dlnlib.stopping import (
     RULES,
     Run,
     entropy_minimum,
@@ -16,8 +18,6 @@ from dlnlib._stop_rules import (
     window_end,
     window_midpoint,
 )
-from dlnlib.entropy import spectral_entropy
-from dlnlib.modes import learning_time, mode_strength
 
 # two signal modes with targets below what is observed, and ten noise modes
 S = np.array([3.0, 3.0, *np.full(10, 1.0)])

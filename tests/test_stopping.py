@@ -20,10 +20,9 @@ from dlnlib.stopping import (
     mode_windows,
     spiked_draws,
     spiked_spectra,
-    teacher_targets,
     two_level_window,
 )
-from dlnlib.tasks import Task, spiked_teacher
+from dlnlib.tasks import Task, spiked_teacher, teacher_targets
 
 DEPTHS = [2, 3, 4, math.inf]
 STARTS = [1e-12, 1e-6, 1e-3, 0.1, 0.7, 5.0]

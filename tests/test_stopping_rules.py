@@ -16,12 +16,11 @@ from dlnlib.stopping import (
     excess_error,
     oracle,
     regret,
-    teacher_targets,
     validation_patience,
     window_midpoint,
 )
-from dlnlib.sweeps import read_table
-from dlnlib.tasks import spiked_teacher
+from dlnlib.studies import read_table
+from dlnlib.tasks import spiked_teacher, teacher_targets
 
 
 def white(samples, inputs, rng):

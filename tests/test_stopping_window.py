@@ -24,10 +24,9 @@ from dlnlib.stopping import (
     mode_window,
     spiked_draws,
     spiked_spectra,
-    teacher_targets,
     two_level_window,
 )
-from dlnlib.tasks import spiked_teacher
+from dlnlib.tasks import spiked_teacher, teacher_targets
 
 # Ratios n / s and m / s, start over n, numbers of signal and of noise modes.
 TWO_LEVELS = (

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 
 from dlnlib import __version__, studies
-from dlnlib._grid import cell_key
-from dlnlib._regret import regrets, spiked_regret, split_teacher, summary
-from dlnlib._stop_rules import Run
-from dlnlib._tables import parsed
-from dlnlib.studies import STUDIES, TABLES, Study, main, make_table
-from dlnlib.sweeps import cell_rng, grid_cells, read_table, sweep
+from dlnlib.stopping import Run
+from dlnlib.studies import cell_rng, grid_cells, read_table, sweep
+from dlnlib.studies.catalogue import STUDIES, TABLES, Study, main, make_table
+from dlnlib.studies.regret import regrets, spiked_regret, split_teacher, summary
+from dlnlib.studies.tables import cell_key, parsed
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlnlib.sweeps import cell_rng, grid_cells, read_table, sweep
+from dlnlib.studies import cell_rng, grid_cells, read_table, sweep
 
 GRID = {"signal": [1, 2.5, 4.0], "kind": ["thin", "wide"]}
 
 # A sweep that leaves one mark per execution of a cell.
 SLOW = """
 import os, sys, tempfile, time
-from dlnlib.sweeps import sweep
+from dlnlib.studies import sweep
 
 def slow(index, marks, rng):
     tempfile.mkstemp(dir=marks, prefix=f"{index}-")

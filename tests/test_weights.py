@@ -2,17 +2,10 @@
 
 import numpy as np
 import pytest
+from dlnlib.weights import interference
 
-from dlnlib.tasks import svd_modes
-from dlnlib.weights import (
-    aligned_weights,
-    balance,
-    balanced_weights,
-    gaussian_weights,
-    interference,
-    product,
-    project,
-)
+from dlnlib.flow import aligned_weights, balance, balanced_weights, gaussian_weights, product
+from dlnlib.tasks import project, svd_modes
 
 
 @pytest.fixture

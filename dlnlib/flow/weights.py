@@ -1,0 +1,178 @@
+r"""Weight matrices of a deep linear network: starts, end-to-end map, balance, mode projection.
+
+A network is a list ``[W_1, ..., W_L]``, first layer first, ``W_l`` of shape
+``(widths[l], widths[l-1])``; its map is ``W_L ... W_1``.  Along gradient flow every
+``W_{l+1}^T W_{l+1} - W_l W_l^T`` is conserved; a start where all of them vanish is *balanced*
+(Arora, Cohen and Hazan 2018), and two layers are *lambda-balanced* when the difference is
+``lambda I``.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_depth, as_scalar, as_start
+from dlnlib.tasks import Modes
+from dlnlib.tasks.basis import haar
+
+
+def gaussian_weights(
+    widths: Sequence[int], scale: float, *, rng: np.random.Generator
+) -> list[Float[np.ndarray, "_ _"]]:
+    """Independent N(0, scale^2) entries in every layer.
+
+    Parameters
+    ----------
+    widths : sequence of L + 1 int
+        Layer sizes from input to output.
+    scale : float
+        Standard deviation of the entries.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of L ndarray
+        ``W_l`` of shape (widths[l], widths[l-1]).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three widths, one of them is below 1, or scale <= 0.
+
+    Examples
+    --------
+    >>> weights = gaussian_weights((4, 3, 2), 0.1, rng=np.random.default_rng(0))
+    >>> [w.shape for w in weights]
+    [(3, 4), (2, 3)]
+    """
+    scale = as_scalar("scale", scale, "at zero weights the gradient vanishes")
+    if len(widths) < 3 or min(widths) < 1:
+        raise ValueError(
+            f"widths must list input, hidden and output sizes, each >= 1: got {list(widths)}"
+        )
+    return [scale * rng.standard_normal((n_out, n_in)) for n_in, n_out in pairwise(widths)]
+
+
+def balanced_weights(
+    widths: Sequence[int], scale: float, *, rng: np.random.Generator, balance: float = 0.0
+) -> list[Float[np.ndarray, "_ _"]]:
+    """Random two-layer start with W2^T W2 - W1 W1^T = balance * I exactly (to rounding).
+
+    Parameters
+    ----------
+    widths : (n_in, hidden, n_out)
+    scale : float
+        Standard deviation of the Gaussian matrix whose singular values the smaller layer takes.
+    rng : numpy.random.Generator
+    balance : float
+        The conserved lambda.  Positive needs n_out >= hidden, negative n_in >= hidden.
+
+    Returns
+    -------
+    [W1, W2]
+        Singular vectors are Haar-random on the input, hidden and output side.
+
+    Raises
+    ------
+    ValueError
+        If no such start exists for these widths.
+    """
+    if len(widths) != 3:
+        raise ValueError(f"widths must be (n_in, hidden, n_out): got {list(widths)}")
+    n_in, hidden, n_out = widths
+    if (balance > 0 and n_out < hidden) or (balance < 0 and n_in < hidden):
+        raise ValueError(
+            f"no start with balance={balance:g} exists for widths {list(widths)}: the larger layer "
+            "would need rank hidden; widen it, narrow the hidden layer, or use balance=0"
+        )
+    rank = min(widths)
+    first = gaussian_weights(widths, scale, rng=rng)[0]
+    core = np.zeros(hidden)
+    core[:rank] = np.linalg.svd(first, compute_uv=False)[:rank]
+    inner = haar(hidden, hidden, rng)
+
+    def layer(outer: np.ndarray, extra: float) -> np.ndarray:
+        return (outer * np.sqrt(core**2 + extra)[: outer.shape[1]]) @ inner[: outer.shape[1]]
+
+    w1 = layer(haar(n_in, min(n_in, hidden), rng), max(-balance, 0.0)).T
+    w2 = layer(haar(n_out, min(n_out, hidden), rng), max(balance, 0.0))
+    return [w1, w2]
+
+
+def aligned_weights(
+    modes: Modes, a0: ArrayLike, *, hidden: int | None = None, depth: int = 2
+) -> list[Float[np.ndarray, "_ _"]]:
+    """Balanced start whose map is U diag(a0) V^T: every mode on its own from the first step.
+
+    Parameters
+    ----------
+    modes : Modes
+        Singular basis of the task, rank r.
+    a0 : scalar or (r,) array_like
+        Mode strengths at t = 0, > 0.
+    hidden : int, optional
+        Width of every hidden layer, >= r (the default).
+    depth : int
+        Number of weight matrices.
+
+    Returns
+    -------
+    list of ``depth`` ndarray
+
+    Raises
+    ------
+    ValueError
+        If a hidden layer of that width cannot hold all modes, or a0 is not positive.
+
+    Examples
+    --------
+    >>> from dlnlib.tasks import svd_modes
+    >>> weights = aligned_weights(svd_modes([[3.0, 0.0], [0.0, 1.0]]), 0.01)
+    >>> product(weights).round(6).tolist()
+    [[0.01, 0.0], [0.0, 0.01]]
+    """
+    rank = modes.s.size
+    hidden = rank if hidden is None else hidden
+    if hidden < rank:
+        raise ValueError(
+            f"an aligned start needs one hidden unit per mode: got hidden={hidden} for {rank} "
+            "modes; widen the hidden layer or keep fewer modes"
+        )
+    n_layers = int(as_depth(depth))
+    root = as_start(a0, rank) ** (1 / n_layers)
+    embed = np.eye(hidden, rank)
+    middle = [(embed * root) @ embed.T for _ in range(n_layers - 2)]
+    return [(embed * root) @ modes.v.T, *middle, (modes.u * root) @ embed.T]
+
+
+def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
+    """End-to-end map W_L ... W_1.
+
+    Parameters
+    ----------
+    weights : sequence of L arrays (..., n_l, n_{l-1})
+        Each may carry a leading time axis.
+
+    Returns
+    -------
+    (..., out, in) ndarray
+    """
+    return reduce(lambda inner, outer: outer @ inner, weights)
+
+
+def balance(weights: Sequence[np.ndarray]) -> list[Float[np.ndarray, "... h h"]]:
+    """What gradient flow conserves at each hidden layer: W_{l+1}^T W_{l+1} - W_l W_l^T.
+
+    Parameters
+    ----------
+    weights : sequence of L arrays (..., n_l, n_{l-1})
+
+    Returns
+    -------
+    list of L - 1 ndarray (..., n_l, n_l)
+    """
+    return [outer.mT @ outer - inner @ inner.mT for inner, outer in pairwise(weights)]

@@ -1,0 +1,169 @@
+r"""Where a diagonal linear network ends: hyperbolic entropy, its minimiser, and basis pursuit.
+
+With w = u + v and w' = u - v every step multiplies w by 1 - s and w' by 1 + s, where s is the step
+size times the gradient in beta = (w^2 - w'^2) / 4.  Hence beta = alpha^2 sinh(2 z) / 2 with
+alpha^2 = |w w'| and z = log|w / w'| / 2, and an interpolating limit minimises the Bregman
+divergence of the hyperbolic entropy with that alpha (Woodworth et al. 2020; Even et al. 2023).
+"""
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.optimize import linprog
+
+from dlnlib._checks import as_matrix, as_positive, as_samples, as_vector
+
+_TOLERANCE = 1e-13  # of X beta = y, relative to the largest label
+
+
+_NEWTON = 100  # steps of one stage; a warm start needs about five
+
+
+def implicit_bias(
+    x: ArrayLike, y: ArrayLike, alpha_squared: ArrayLike, shift: ArrayLike = 0.0
+) -> Float[np.ndarray, "d"]:
+    """Interpolator that minimises the hyperbolic entropy, or its divergence from a shifted start.
+
+    The minimiser is beta = alpha^2 sinh(2 (X^T nu + shift)) / 2 with X beta = y: a convex problem
+    in nu, solved by Newton's method along a path on which alpha^2 and shift go from 1 and 0 to
+    their values.
+
+    Parameters
+    ----------
+    x : (n, d) array_like
+        Inputs, linearly independent rows.
+    y : (n,) array_like
+        Labels.
+    alpha_squared : float or (d,) array_like
+        As in `hyperbolic_entropy`.
+    shift : float or (d,) array_like
+        Zero for gradient flow from u0 = alpha, v0 = 0; `dlnlib.sgd.train_diagonal` measures
+        that of a run with finite steps.
+
+    Returns
+    -------
+    (d,) ndarray
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match, alpha_squared is not positive, or no interpolator is found.
+    """
+    inputs, labels = as_samples(x, y)
+    columns = inputs.shape[1]
+    target = np.broadcast_to(np.log(as_positive("alpha_squared", alpha_squared)), columns)
+    moved = np.broadcast_to(as_vector("shift", shift), columns)
+    # Warm starts: log alpha^2 and twice the shift change by at most one between two stages.
+    stages = max(1, int(np.ceil(max(np.abs(target).max(), 2 * np.abs(moved).max()))))
+    dual, beta = np.zeros(len(inputs)), np.zeros(columns)
+    for stage in np.arange(1, stages + 1) / stages:
+        log_alpha, start = stage * target, stage * moved
+        angle = np.arcsinh(2 * beta / np.exp(log_alpha)) / 2 - start
+        dual = np.linalg.lstsq(inputs.T, angle, rcond=None)[0] if beta.any() else dual
+        beta = _newton(inputs, labels, log_alpha, start, dual)
+    return beta
+
+
+def _newton(x, y, log_alpha, shift, dual) -> Float[np.ndarray, "d"]:
+    """Minimise the dual: sum of alpha^2 cosh(2 z) / 4 less nu y, with z = X^T nu + shift."""
+
+    def curves(nu):
+        angle = np.clip(2 * (nu @ x + shift), -600, 600)
+        grown = np.exp(log_alpha + np.abs(angle)) / 4
+        ratio = np.exp(-2 * np.abs(angle))
+        return np.copysign(-grown * np.expm1(-2 * np.abs(angle)), angle), grown * (1 + ratio)
+
+    # An angle of hundreds has an absolute error that is as many times that of a number near one.
+    tolerance = _TOLERANCE * np.abs(y).max() * (1 + np.abs(log_alpha).max())
+    beta, even = curves(dual)
+    for _ in range(_NEWTON):
+        error = x @ beta - y
+        if np.abs(error).max() <= tolerance:
+            return beta
+        move = -np.linalg.lstsq((x * (2 * even)) @ x.T, error, rcond=1e-15)[0]
+        longest = min(1.0, 3 / max(np.abs(move @ x).max(), 1e-300))
+        dual = _descend(
+            lambda nu: curves(nu)[1].sum() / 2 - nu @ y, dual, move, error @ move, longest
+        )
+        beta, even = curves(dual)
+    raise ValueError(
+        "no interpolator found: x must have linearly independent rows, and fewer rows than columns"
+    )
+
+
+def _descend(value, dual, move, slope, length) -> Float[np.ndarray, "n"]:
+    """A point along ``move`` that lowers the value enough, halving the length (Armijo)."""
+    start = value(dual)
+    slack = 1e-13 * (1 + abs(start))
+    while length > 1e-10 and not (
+        value(dual + length * move) <= start + 1e-4 * length * slope + slack
+    ):
+        length /= 2
+    return dual + length * move
+
+
+def basis_pursuit(x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "d"]:
+    """Interpolator of least l1 norm, by linear programming.
+
+    Parameters
+    ----------
+    x : (n, d) array_like
+        Inputs.
+    y : (n,) array_like
+        Labels.
+
+    Returns
+    -------
+    (d,) ndarray
+
+    Raises
+    ------
+    ValueError
+        If no beta satisfies X beta = y.
+    """
+    inputs, labels = as_samples(x, y)
+    both = np.hstack([inputs, -inputs])
+    solved = linprog(np.ones(both.shape[1]), A_eq=both, b_eq=labels, method="highs")
+    if solved.status != 0:
+        raise ValueError(f"x beta = y has no solution: {solved.message}; drop repeated rows of x")
+    positive, negative = np.split(solved.x, 2)
+    return positive - negative
+
+
+def stability_threshold(jacobian: ArrayLike) -> float:
+    """Mean-square stability threshold of SGD with batch 1 at an interpolator.
+
+    Parameters
+    ----------
+    jacobian : (n, p) array_like
+        Gradient of each output in the parameters, at the interpolator.
+
+    Returns
+    -------
+    float
+        Step size for the loss |r|^2 / (2 n); for |r|^2 / n it is half as large.
+
+    Raises
+    ------
+    ValueError
+        If the Jacobian is zero.
+
+    References
+    ----------
+    .. [1] Mulayoff, Michaeli. Exact mean square linear stability analysis for SGD. COLT 2024.
+
+    Examples
+    --------
+    >>> round(stability_threshold([[1.0, 0.0], [0.0, 2.0]]), 12)  # orthogonal rows: 2 / max |a|^2
+    0.5
+    """
+    rows = as_matrix("jacobian", jacobian)
+    rates, basis = np.linalg.eigh(rows @ rows.T)
+    kept = rates > 1e-12 * rates[-1]
+    if not kept.any():
+        raise ValueError("jacobian is zero: at such weights no step moves the outputs")
+    rates = rates[kept]
+    turned = basis[:, kept] * np.sqrt(rates)
+    pairs = (turned[:, :, None] * turned[:, None, :]).reshape(len(rows), -1)
+    weights = 1 / (rates[:, None] + rates).ravel()
+    return float(1 / np.linalg.eigvalsh((pairs * weights) @ pairs.T)[-1])

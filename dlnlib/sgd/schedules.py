@@ -1,0 +1,157 @@
+r"""Step sizes over a training run: constant, stepwise decay, and two warm-ups.
+
+A schedule is an array (steps,): entry k is the step size of iteration k = 0, 1, ...  A change "at"
+a share q of the run takes effect from iteration floor(q * steps) on, as in the public code of
+Andriushchenko, Varre, Pillaud-Vivien & Flammarion (ICML 2023), whose settings these are.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_count, as_positive, as_scalar, as_share, as_vector
+
+_STEP_HINT = "a step size of zero or below does not descend"
+
+
+def constant(lr: float, steps: int) -> Float[np.ndarray, "steps"]:
+    """One step size throughout.
+
+    Parameters
+    ----------
+    lr : float
+        Step size, > 0.
+    steps : int
+        Number of iterations, at least 1.
+
+    Returns
+    -------
+    (steps,) ndarray
+
+    Examples
+    --------
+    >>> constant(0.1, 3).tolist()
+    [0.1, 0.1, 0.1]
+    """
+    return np.full(_steps(steps), as_scalar("lr", lr, _STEP_HINT))
+
+
+def step_decay(
+    lr: float, steps: int, *, at: ArrayLike, by: ArrayLike
+) -> Float[np.ndarray, "steps"]:
+    """A constant step size that is divided at one or more moments.
+
+    Parameters
+    ----------
+    lr : float
+        First step size, > 0.
+    steps : int
+        Number of iterations, at least 1.
+    at : float or (m,) array_like
+        Moments as shares of the run, in [0, 1].
+    by : float or (m,) array_like
+        Divisor at each moment, > 0.
+
+    Returns
+    -------
+    (steps,) ndarray
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, or there is not one divisor per moment.
+
+    Examples
+    --------
+    >>> step_decay(0.2, 4, at=0.5, by=2).tolist()
+    [0.2, 0.2, 0.1, 0.1]
+    """
+    schedule, moments = constant(lr, steps), as_vector("at", at)
+    divisors = as_positive("by", by, "it divides the step size")
+    if moments.size != divisors.size:
+        raise ValueError(
+            f"by needs one divisor per moment: got {divisors.size} for {moments.size} moments"
+        )
+    for moment, divisor in zip(moments, divisors, strict=True):
+        schedule[_iteration("at", moment, schedule.size) :] /= divisor
+    return schedule
+
+
+def linear_warmup(
+    lr: float, steps: int, *, until: float, factor: float, by: float
+) -> Float[np.ndarray, "steps"]:
+    """Step sizes that grow linearly, then rest at their last value divided by ``by``.
+
+    Iteration k <= until * steps has the step size lr * (1 + (factor - 1) k / steps): the full
+    factor would be reached at the end of the run, and the warm-up stops before.
+
+    Parameters
+    ----------
+    lr : float
+        First step size, > 0.
+    steps : int
+        Number of iterations, at least 1.
+    until : float
+        Share of the run at which the warm-up ends, in [0, 1].
+    factor : float
+        Growth over a whole run, > 0.  The 1-D networks of the paper have factor = 400 until.
+    by : float
+        Divisor at the end of the warm-up, > 0.
+
+    Returns
+    -------
+    (steps,) ndarray
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    return _warmup(lr, steps, until, factor, by, root=False)
+
+
+def sqrt_warmup(
+    lr: float, steps: int, *, until: float, factor: float = 6.0, by: float
+) -> Float[np.ndarray, "steps"]:
+    """Step sizes that grow as a square root, then rest at their last value divided by ``by``.
+
+    Iteration k <= until * steps has the step size lr * (1 + (factor - 1) sqrt(k / steps)).
+
+    Parameters
+    ----------
+    lr, steps, until, by
+        As in `linear_warmup`.
+    factor : float
+        Growth over a whole run, > 0; 6 in the three-layer networks of the paper.
+
+    Returns
+    -------
+    (steps,) ndarray
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    return _warmup(lr, steps, until, factor, by, root=True)
+
+
+def _warmup(lr, steps, until, factor, by, root) -> Float[np.ndarray, "steps"]:
+    first, grown = constant(lr, steps), as_scalar("factor", factor)
+    share = np.arange(first.size) / first.size  # its root is rounded correctly on every machine
+    ramp = 1 + (grown - 1) * (np.sqrt(share) if root else share)
+    schedule, end = first * ramp, _iteration("until", until, first.size)
+    if end < schedule.size:
+        schedule[end:] = schedule[end] / as_scalar("by", by, "it divides the step size")
+    return schedule
+
+
+def _steps(steps: int) -> int:
+    return as_count("steps", steps, 1, "it is the number of iterations")
+
+
+def _iteration(name: str, share: float, steps: int) -> int:
+    """First iteration after a share of the run."""
+    return math.floor(as_share(name, share, "it is a share of the run") * steps)

@@ -1,0 +1,183 @@
+"""Many draws of a noisy teacher, one at a time; public in `dlnlib.stopping`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_count, as_depth, as_positive, as_scalar, as_spiked, as_start, as_times
+from dlnlib.stopping import StoppingWindow
+from dlnlib.stopping.mode_tables import Flow, mode_flow
+from dlnlib.stopping.search import visited_curves
+from dlnlib.stopping.window import as_noise, as_variant, one_window
+
+
+@dataclass(frozen=True, eq=False)
+class SpikedDraws:
+    """Windows of N draws at A starts and D depths, and their average curves at T times.
+
+    Parameters
+    ----------
+    window : StoppingWindow
+        Arrays (N, A, D).
+    t : (T,) ndarray
+    entropy, test_error : (A, D, T) ndarray
+        Means over the draws of H and of E = |W - W*|^2.
+    entropy_sd, test_error_sd : (A, D, T) ndarray
+        Standard deviations over the draws (0 for a single draw).
+    """
+
+    window: StoppingWindow
+    t: Float[np.ndarray, "T"]
+    entropy: Float[np.ndarray, "A D T"]
+    test_error: Float[np.ndarray, "A D T"]
+    entropy_sd: Float[np.ndarray, "A D T"]
+    test_error_sd: Float[np.ndarray, "A D T"]
+
+
+def spiked_spectra(
+    draws: int,
+    n_out: int,
+    n_in: int,
+    strengths: ArrayLike,
+    *,
+    noise: float,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]]:
+    """Singular values and targets of draws of `dlnlib.tasks.spiked_teacher`, one at a time.
+
+    Gaussian noise looks the same in all directions, so the teacher is kept diagonal: s and m have
+    the same distribution as with directions drawn at random.
+
+    Parameters
+    ----------
+    draws : int
+    n_out, n_in, strengths, noise, rng
+        As in `dlnlib.tasks.spiked_teacher`.
+
+    Yields
+    ------
+    s, m : (K,) ndarray
+        K = min(n_out, n_in) singular values, strongest first, and m_k = u_k^T W* v_k.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+    """
+    draws = as_count("draws", draws, 1, "it is the number of random tasks")
+    shape, spikes, level = as_spiked(n_out, n_in, strengths, noise)
+    return _spectra(draws, shape, spikes, level, rng)
+
+
+def _spectra(
+    draws: int,
+    shape: tuple[int, int],
+    spikes: Float[np.ndarray, "r"],
+    noise: float,
+    rng: np.random.Generator,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    place = np.arange(spikes.size)
+    sigma = np.empty(shape)
+    for _ in range(draws):
+        rng.standard_normal(out=sigma)
+        sigma *= noise / np.sqrt(shape[1])
+        sigma[place, place] += spikes
+        u, s, vt = np.linalg.svd(sigma, full_matrices=False)
+        yield s, np.einsum("r,rk,kr->k", spikes, u[place], vt[:, place])
+
+
+def spiked_draws(
+    draws: int,
+    n_out: int,
+    n_in: int,
+    strengths: ArrayLike,
+    a0: ArrayLike,
+    *,
+    noise: float,
+    rng: np.random.Generator,
+    depth: ArrayLike = 2,
+    tau: float = 1.0,
+    t: ArrayLike | None = None,
+    variant: str = "half",
+    level: float = 0.01,
+) -> SpikedDraws:
+    """Stopping windows, and average H(t) and E(t), of random spiked tasks.
+
+    Each draw costs one singular value decomposition for all starts and depths, and is forgotten
+    once it has been counted: beyond the windows, memory does not grow with the number of draws.
+
+    Parameters
+    ----------
+    draws, n_out, n_in, strengths, noise, rng
+        As in `spiked_spectra`; all modes after the first ``len(strengths)`` count as noise.
+    a0 : float or (A,) array_like
+        Starts, the same for all modes.
+    depth : int or (D,) array_like
+        Depths, integers >= 2 or ``math.inf``.
+    tau : float
+    t : (T,) array_like, optional
+        Times of the average curves; none without it.
+    variant, level
+        Which start of memorisation, see `memorisation_time`.
+
+    Returns
+    -------
+    SpikedDraws
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+    """
+    starts, tau = as_positive("a0", a0), as_scalar("tau", tau)
+    depths = [as_depth(float(one)) for one in np.atleast_1d(depth)]
+    times = np.empty(0) if t is None else as_times(t)
+    spectra = spiked_spectra(draws, n_out, n_in, strengths, noise=noise, rng=rng)
+    seen = as_noise(np.size(strengths), min(n_out, n_in)), *as_variant(variant, level)
+
+    def flows(s: Float[np.ndarray, "K"]) -> list[list[Flow]]:
+        return [[mode_flow(s, as_start(a, s.size), tau, one) for one in depths] for a in starts]
+
+    return _counted(spectra, flows, seen, times, np.sum(np.square(strengths)))
+
+
+def _counted(spectra, flows, seen, t, energy) -> SpikedDraws:
+    """Windows and moments of the curves over the draws, one draw at a time."""
+    windows, number, mean, square = [], 0, 0.0, 0.0
+    for s, m in spectra:
+        grid = flows(s)
+        windows.append([[one_window(flow, m, *seen) for flow in row] for row in grid])
+        now = np.array([[_curves(t, flow, m) for flow in row] for row in grid])
+        number, step = number + 1, now - mean  # Welford: no cancellation however small the spread
+        mean = mean + step / number
+        square = square + step * (now - mean)
+    (entropy, error), spread = np.moveaxis(mean, 2, 0), np.sqrt(square / max(number - 1, 1))
+    window = StoppingWindow(*np.moveaxis(windows, -1, 0))
+    return SpikedDraws(window, t, entropy, error + energy, *np.moveaxis(spread, 2, 0))
+
+
+def _curves(
+    t: Float[np.ndarray, "T"], flow: Flow, m: Float[np.ndarray, "K"]
+) -> Float[np.ndarray, "2 T"]:
+    """H and E = sum a^2 - 2 a m at many times, to an error of about 1e-10.
+
+    Two layers in array form, since NumPy takes several exponentials and logarithms at a time;
+    visit by visit otherwise.
+    """
+    if flow.depth != 2 or flow.start.max() > 1e5:
+        return visited_curves(t, flow, m)
+    left = np.multiply.outer(t, -flow.speed)
+    np.exp(left, out=left)
+    left *= 1 - flow.start
+    left += flow.start
+    log_energy = np.log(left)
+    log_energy -= flow.log_a0
+    log_energy *= -2
+    strength = np.divide(flow.a0, left, out=left)
+    fit = strength @ (-2 * m)
+    strength *= strength
+    whole = strength @ np.ones(m.size)
+    return np.array([np.log(whole) - np.vecdot(strength, log_energy) / whole, fit + whole])

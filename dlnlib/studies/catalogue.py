@@ -1,0 +1,148 @@
+"""The sweeps behind the result tables of the book: ``python -m dlnlib.studies [name ...]``.
+
+A study is run in a folder of its own and its table moved beside the chapters when it is complete,
+so that an interrupted run goes on where it stood and a committed table is never half made.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dlnlib.studies import sweep
+from dlnlib.studies.regret import spiked_regret
+from dlnlib.studies.regret_digits import digits_regret
+
+#: Folder of the tables, from the root of the book.
+TABLES = Path("chapters", "tables")
+
+
+UNFINISHED = Path("_build", "tables")
+
+
+class Study(NamedTuple):
+    """All that a table depends on.
+
+    Parameters
+    ----------
+    function : callable
+        Gives the rows of one cell, see `dlnlib.studies.sweep`.
+    grid : list of mappings
+        Its parameters, see `dlnlib.studies.grid_cells`.
+    seed : int
+    """
+
+    function: Callable[..., list[dict]]
+    grid: Sequence[Mapping]
+    seed: int
+
+
+def _spiked(**changes: object) -> dict:
+    """Part of a grid; what is not changed stays at the middle of all scans."""
+    middle = {"signal": 2, "spikes": "one", "dimension": 64, "a0": 1e-6, "depth": [2, 3]}
+    return middle | {"start": "aligned", "draws": 200} | changes
+
+
+#: The studies by name, each a `Study`.
+STUDIES = {
+    "regret_modes": Study(
+        spiked_regret,
+        [
+            _spiked(signal=[0.5, 1, 1.25, 1.5, 2, 3, 4, 8]),
+            _spiked(signal=[1.5, 3], spikes=["equal", "levels"]),
+            _spiked(a0=[1e-1, 1e-2, 1e-4, 1e-8, 1e-12]),
+            _spiked(a0=1e-2, dimension=[16, 32, 128], depth=2),
+        ],
+        seed=41,
+    ),
+    "regret_training": Study(
+        spiked_regret,
+        [
+            _spiked(signal=[1.5, 3], dimension=20, a0=1e-3, start=["aligned", "random"]),
+            _spiked(signal=1.5, spikes="levels", dimension=20, a0=1e-3, depth=2)
+            | {"start": ["aligned", "random"]},
+        ],
+        seed=42,
+    ),
+    "regret_digits": Study(
+        digits_regret,
+        [
+            {"samples": [150, 600], "label_noise": [0.0, 0.4, 0.7], "inputs": ["white", "raw"]}
+            | {"scale": 1e-2, "splits": 40},
+            {"samples": 150, "label_noise": 0.4, "inputs": "white", "scale": 1e-4, "splits": 40},
+        ],
+        seed=43,
+    ),
+}
+
+
+def make_table(
+    name: str, folder: str | os.PathLike = ".", *, n_jobs: int = -1, progress: bool = False
+) -> pd.DataFrame:
+    """Run a study from nothing, or from where it was interrupted, and put its table in place.
+
+    Parameters
+    ----------
+    name : str
+        One of `STUDIES`.
+    folder : path
+        Root of the book.
+    n_jobs : int
+        Processes, -1 for all cores; the table does not depend on it.
+    progress : bool
+        Show a bar on stderr.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        If there is no such study.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"no study {name!r}: there are {', '.join(STUDIES)}")
+    function, grid, seed = STUDIES[name]
+    path, target = Path(folder, UNFINISHED, f"{name}.csv"), Path(folder, TABLES, f"{name}.csv")
+    options = {"path": path, "n_jobs": n_jobs, "progress": progress}
+    table = sweep(function, grid, seed=seed, command=f"make tables TABLE={name}", **options)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the named tables, or all.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the command line by default.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m dlnlib.studies", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(STUDIES))
+    parser.add_argument("--jobs", type=int, default=-1, help="processes; all cores by default")
+    parser.add_argument("--folder", default=".", help="root of the book")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in STUDIES]
+    if unknown:
+        parser.error(f"no study {', '.join(unknown)}: there are {', '.join(STUDIES)}")
+    for name in given.names or STUDIES:
+        print(f"{name} ...", flush=True)
+        make_table(name, given.folder, n_jobs=given.jobs, progress=True)
+        print(f"{Path(given.folder, TABLES, name)}.csv", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Derivations that sympy checks line by line: modes, learning times, entropy, stopping windows.
+
+Every public function but `logistic` returns a `Derivation`, a chain of equations that is proved
+when it is built and typeset when it ends a notebook cell.
+
+The network has weights W1 (hidden x in) and W2 (out x hidden), whitened inputs and gradient flow
+``tau dW1/dt = W2^T (Sigma - W2 W1)``, ``tau dW2/dt = (Sigma - W2 W1) W1^T``.
+Nothing numerical of the package is used here: comparing the two compares two routes to a result.
+
+References
+----------
+Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
+neural networks", ICLR 2014, arXiv 1312.6120.
+"""
+
+from dlnlib.symbolic import (
+    Derivation,
+    DerivationError,
+    Step,
+    alignment_linearisation,
+    cosine_law,
+    covariance_identity,
+    deep_window,
+    depth_mode_equation,
+    equal_start,
+    error_minimum,
+    implicit_time,
+    infinite_depth,
+    learning_time,
+    logistic,
+    logistic_mode,
+    mode_equation,
+    residual_cosine_law,
+    rotation_invariance,
+    spike_gap,
+    two_level_minimum,
+    two_level_rate,
+    two_level_time,
+    window_test,
+    window_times,
+)
+
+__all__ = [
+    "Derivation",
+    "DerivationError",
+    "Step",
+    "alignment_linearisation",
+    "cosine_law",
+    "covariance_identity",
+    "deep_window",
+    "depth_mode_equation",
+    "equal_start",
+    "error_minimum",
+    "implicit_time",
+    "infinite_depth",
+    "learning_time",
+    "logistic",
+    "logistic_mode",
+    "mode_equation",
+    "residual_cosine_law",
+    "rotation_invariance",
+    "spike_gap",
+    "two_level_minimum",
+    "two_level_rate",
+    "two_level_time",
+    "window_test",
+    "window_times",
+]

@@ -1,0 +1,157 @@
+"""Singular value decompositions with repeatable signs: modes, whitening; random directions.
+
+Modes and whitening are public in `dlnlib.tasks`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from dlnlib._checks import as_matrix, as_scalar
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Singular triples of a correlation matrix, strongest first.
+
+    Parameters
+    ----------
+    u : (out, r) ndarray
+        Left singular vectors, as columns.
+    s : (r,) ndarray
+        Singular values, >= 0.
+    v : (in, r) ndarray
+        Right singular vectors, as columns.
+    """
+
+    u: Float[np.ndarray, "out r"]
+    s: Float[np.ndarray, "r"]
+    v: Float[np.ndarray, "in r"]
+
+    @property
+    def rank(self) -> int:
+        """Number of modes with s above rounding error; the others carry no signal."""
+        floor = max(len(self.u), len(self.v)) * np.finfo(float).eps * self.s[0]
+        return int((self.s > floor).sum())
+
+    def matrix(self) -> Float[np.ndarray, "out in"]:
+        """Put the correlation matrix together again: sum_k s_k u_k v_k^T."""
+        return (self.u * self.s) @ self.v.T
+
+
+def _column_signs(m: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "r"]:
+    """Sign of the largest entry of each column."""
+    # Entries of equal size differ by rounding only: the first of them decides, on every machine.
+    largest = np.abs(m) >= (1 - 1e-6) * np.abs(m).max(axis=0)
+    return np.where(m[largest.argmax(axis=0), np.arange(m.shape[1])] < 0, -1.0, 1.0)
+
+
+def svd_modes(sigma: ArrayLike) -> Modes:
+    """Singular value decomposition Sigma = U diag(s) V^T, with a fixed sign of each mode.
+
+    All r = min(out, in) modes are kept, also those with s = 0: they are where noise lives.  The
+    entry of largest size in each u_k is positive; within equal s the basis stays arbitrary.
+
+    Parameters
+    ----------
+    sigma : array_like (out, in)
+
+    Raises
+    ------
+    ValueError
+        If ``sigma`` is not a finite non-empty matrix.
+
+    Examples
+    --------
+    >>> modes = svd_modes([[0.0, 2.0], [3.0, 0.0]])
+    >>> modes.s.tolist(), modes.v.tolist()
+    ([3.0, 2.0], [[1.0, 0.0], [0.0, 1.0]])
+    """
+    u, s, vt = np.linalg.svd(as_matrix("sigma", sigma), full_matrices=False)
+    signs = _column_signs(u)
+    return Modes(u=u * signs, s=s, v=vt.T * signs)
+
+
+@dataclass(frozen=True, eq=False)
+class AffineMap:
+    """x -> (x - mean) @ matrix, row by row: what whitening did, ready for a held-out set.
+
+    Parameters
+    ----------
+    mean : (n,) ndarray
+    matrix : (n, d) ndarray
+    """
+
+    mean: Float[np.ndarray, "n"]
+    matrix: Float[np.ndarray, "n d"]
+
+    def __call__(self, x: ArrayLike) -> Float[np.ndarray, "Q d"]:
+        """Map the rows of ``x`` (Q, n)."""
+        return (as_matrix("x", x, (None, len(self.mean))) - self.mean) @ self.matrix
+
+
+def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"], AffineMap]:
+    """Centre the rows of ``x`` and rescale its principal axes to unit variance.
+
+    Parameters
+    ----------
+    x : array_like (P, in)
+    rtol : float
+        Axes whose standard deviation is below ``rtol`` times the largest one are dropped, so
+        d <= min(in, P - 1) columns remain.
+
+    Returns
+    -------
+    white : ndarray (P, d)
+        ``white.T @ white / P`` is the identity.
+    transform : AffineMap
+        Takes raw inputs to white ones.
+
+    Raises
+    ------
+    ValueError
+        For NaN, ``rtol`` <= 0, fewer than two samples, or inputs without variance.
+
+    Examples
+    --------
+    >>> white, transform = whiten([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    >>> white.shape, transform([[2.0, 1.0]]).round(4).tolist()  # the second input is constant
+    ((3, 1), [[0.0]])
+    """
+    x, rtol = as_matrix("x", x), as_scalar("rtol", rtol)
+    if len(x) < 2:
+        raise ValueError("whitening needs at least two samples (rows of x): got 1")
+    mean = x.mean(axis=0)
+    u, s, vt = np.linalg.svd(x - mean, full_matrices=False)
+    # The second floor is the rounding error that subtracting a large mean leaves behind.
+    keep = s > max(rtol * s[0], 1e-13 * np.linalg.norm(x))
+    if not keep.any():
+        raise ValueError("x is constant: whitening needs inputs that vary between samples")
+    scale = np.sqrt(len(x)) * _column_signs(vt[keep].T)
+    return u[:, keep] * scale, AffineMap(mean=mean, matrix=vt[keep].T * (scale / s[keep]))
+
+
+def haar(n: int, k: int, rng: np.random.Generator) -> Float[np.ndarray, "n k"]:
+    """Orthonormal columns in directions drawn uniformly (Haar measure)."""
+    q, r = np.linalg.qr(rng.standard_normal((n, k)))
+    return q * np.where(np.diag(r) < 0, -1.0, 1.0)  # undoes the signs that LAPACK chooses
+
+
+def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
+    """Mode strengths a_k = u_k^T W v_k of end-to-end maps.
+
+    Parameters
+    ----------
+    maps : (..., out, in) array_like
+        One map, or a stack of them.
+    modes : Modes
+        Singular basis of the task, rank r.
+
+    Returns
+    -------
+    (..., r) ndarray
+    """
+    maps = np.asarray(maps, dtype=float)
+    return np.einsum("...ki,ik->...k", modes.u.T @ maps, modes.v)
