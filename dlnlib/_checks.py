@@ -13,8 +13,6 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 SIGN_HINT = "singular values are non-negative: move the sign into a singular vector"
-
-
 START_HINT = "a=0 is a fixed point of the flow, so start from a small positive strength"
 
 

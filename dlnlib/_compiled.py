@@ -1,6 +1,7 @@
-"""Compiled loops: one set of options, and a cache on disk wherever one can be had.
+"""Compiled loops, their cache on disk, and the threads that share a large array.
 
 The cache notices a change in the file of a function, but not in this one: `make clean` empties it.
+Numba is imported by the first kernel, since that takes longer than all the rest.
 """
 
 import os
@@ -8,18 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from numba import njit
-from numba.core.dispatcher import Dispatcher
 
-
-def compiled(*flags: str) -> Callable[[Callable], Dispatcher]:
+def compiled(*flags: str) -> Callable[[Callable], Callable]:
     """Compile a function by Numba; ``flags`` are the liberties that `fastmath` may take.
 
     The function runs beside other threads, and a division by zero is not an error.  Below this
     decorator write ``@no_type_check``: the checks at run time of the tests would wrap the function.
     """
+    from numba import njit
 
-    def decorate(function: Callable) -> Dispatcher:
+    def decorate(function: Callable) -> Callable:
         dispatcher = njit(nogil=True, error_model="numpy", fastmath=set(flags))(function)
         with suppress(RuntimeError):  # neither the package nor the home folder can be written
             dispatcher.enable_caching()

@@ -16,6 +16,20 @@ from numpy.typing import ArrayLike
 from dlnlib._checks import as_curve, as_matrix, as_times
 from dlnlib.entropy import Phases
 
+__all__ = [
+    "COLOURS",
+    "TIME_LABEL",
+    "legend_above",
+    "mode_colours",
+    "plot_band",
+    "plot_entropy",
+    "plot_matrix",
+    "plot_modes",
+    "plot_phases",
+    "quartiles",
+    "use_book_style",
+]
+
 #: One colour per quantity, after Okabe and Ito, darkened where it would be pale on white.
 COLOURS = {
     "signal": "#0072B2",
@@ -26,19 +40,13 @@ COLOURS = {
     "theory": "#000000",
     "reference": "#6E6E6E",
 }
-
-
 # Phases differ in hatching too: it falls where the entropy falls and rises where it rises.
 _PHASES = {
     "concentration": {"facecolor": "#DCE9F2", "hatch": "\\\\"},
     "plateau": {"facecolor": "#EDEDED", "hatch": None},
     "redistribution": {"facecolor": "#F7E7D0", "hatch": "//"},
 }
-
-
 _BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # hides no curve
-
-
 #: Label of an axis of time.
 TIME_LABEL = r"time $t$ (units of $\tau$)"
 

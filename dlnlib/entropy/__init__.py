@@ -1,18 +1,31 @@
-"""The spectral entropy of the modes, its rate, who causes it, and its phases."""
+"""Spectral entropy of the modes, H = -sum_k p_k log p_k with p_k = a_k^2 / sum_j a_j^2; its rate.
 
-from dlnlib.entropy import (
+H is 0 when one mode carries all the energy and log K when K modes share it equally, so exp(H) is
+an effective number of modes (with ``power=1``, the effective rank of Roy and Vetterli 2007).
+With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_k - E_p g), and
+
+    dH/dt = -2 Cov_p(g, log p),
+
+the covariance identity, derived in `dlnlib.symbolic.covariance_identity`.
+
+All results are exact to rounding for shares, and ratios of strengths, down to 1e-300 and do not
+change with the scale of ``a`` or the order of the modes; a mode of strength zero contributes
+nothing (0 log 0 = 0).
+
+References
+----------
+Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
+"""
+
+from dlnlib.entropy.groups import GroupEntropy, group_entropy
+from dlnlib.entropy.phases import Phase, Phases, entropy_phases, mode_phases
+from dlnlib.entropy.spectral import (
     EntropyDynamics,
-    GroupEntropy,
-    Phase,
-    Phases,
     effective_modes,
     energy_shares,
     entropy_dynamics,
-    entropy_phases,
     entropy_rate,
     entropy_rate_by_mode,
-    group_entropy,
-    mode_phases,
     spectral_entropy,
 )
 

@@ -1,4 +1,4 @@
-"""Entropy between and within two groups of modes; public in `dlnlib.entropy`."""
+"""Entropy between and within two groups of modes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_mask
 from dlnlib._compiled import in_blocks
-from dlnlib.entropy import energy_shares
-from dlnlib.entropy.spectral import as_strengths, spectrum
+from dlnlib.entropy.spectral import as_strengths, energy_shares, spectrum
 
 
 @dataclass(frozen=True)

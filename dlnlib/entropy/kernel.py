@@ -13,21 +13,15 @@ NaN; "reassoc" lets sums be vectorised, "contract" lets a product and a sum be r
 """
 
 import math
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 
 from dlnlib._compiled import compiled
 
 _SIZE = 0x7FFF_FFFF_FFFF_FFFF  # all bits but the sign: as integers they are in the order of |a|
-
-
 _FRACTION, _ONE, _ROOT = 0x000F_FFFF_FFFF_FFFF, 0x3FF0_0000_0000_0000, 0x3FE6_A09E_667F_3BCD
-
-
 _LOG_2 = 0.6931471803691238, 1.9082149292705877e-10  # 32 bits, with exact multiples; the rest
-
-
 _SERIES = (  # 2/3 + 2z/5 + 2z^2/7 + ..., at Chebyshev's points of 0 <= z <= 0.02944; last one first
     0.1466772093321031,
     0.15327306990568074,
@@ -39,13 +33,20 @@ _SERIES = (  # 2/3 + 2z/5 + 2z^2/7 + ..., at Chebyshev's points of 0 <= z <= 0.0
 )
 
 
+class Rows(NamedTuple):
+    """What is filled; ``parts`` of one row are a buffer, as ``log_x`` always is."""
+
+    entropy: np.ndarray  # (T,)
+    rate: np.ndarray  # (T,)
+    parts: np.ndarray  # (T, K) or (1, K)
+    log_x: np.ndarray  # (K,)
+
+
 @compiled("reassoc", "contract")
 @no_type_check
-def fill_rows(a, g, power, centred, log_x, entropy, rate, parts):
-    """Fill ``entropy`` (T,), ``rate`` (T,) and ``parts`` (T, K) from ``a`` and ``g``, both (T, K).
-
-    ``log_x`` (K,) is a buffer.  A table of one row serves all times: as ``parts`` it is a buffer.
-    """
+def fill_rows(a, g, power, centred, out):
+    """Fill ``out`` from ``a`` (T, K) and ``g`` (T, K), or (1, K) for all times."""
+    entropy, rate, parts, log_x = out
     for t in range(len(a)):
         x, growth = parts[t % len(parts)], g[t % len(g)]
         lead = _strongest(a[t])

@@ -1,20 +1,7 @@
-r"""Phases of the spectral entropy: it falls, rests, rises.
+"""Phases of an entropy curve, and which modes carry each rise.
 
-The slope dH/dlog t = t dH/dt is compared with the range max H - min H of the whole run:
-
-* *concentration* and *redistribution*: H falls, or rises, by more than ``tol`` of its range per
-  e-fold of time, and by more than ``tol`` of its range in all;
-* *plateau*: the rest between or after them, if time grows by more than ``tol`` meanwhile (in
-  log t); a shorter rest is the turning point between two phases, or part of one.
-
-Time enters by its logarithm and H by its range, so nothing changes when t, tau or H are rescaled,
-and a finer grid only sharpens the boundaries.  Log t also treats the levels of a signal alike: a
-level of strength s is learned at a time ~ 1/s in a time ~ 1/s.  As a0 -> 0 these transitions become
-steps in log t, at fixed ratios of time, so that no phase is lost by a smaller start.
-The wait before the first movement has no beginning in log t and belongs to that movement.
-
-A rise of H is not memorisation: late signal modes raise it too.  Since the part of a mode in dH is
--log(p) dp = d(p - p log p), the parts of a whole rise follow from the shares at its two ends.
+The definition stands at `entropy_phases`.  The parts of the modes in a whole rise follow from the
+shares at its two ends, since -log(p) dp = d(p - p log p).
 """
 
 import math
@@ -28,7 +15,7 @@ from scipy.special import entr
 
 from dlnlib._checks import as_curve, as_fraction, as_mask, as_matrix, as_times
 from dlnlib._curves import crossings, least
-from dlnlib.entropy import energy_shares, spectral_entropy
+from dlnlib.entropy.spectral import energy_shares, spectral_entropy
 
 _KINDS = {-1: "concentration", 0: "plateau", 1: "redistribution"}
 
@@ -107,7 +94,7 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     h : (T,) array_like
         Entropy of a deterministic flow, in any unit; average that of noisy runs first.
     tol : float
-        The tolerance of the module's definition, between 0 and 1.
+        Tolerance of the definition below, between 0 and 1.
 
     Returns
     -------
@@ -117,6 +104,23 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     ------
     ValueError
         If the times do not increase, the shapes differ, or `tol` is out of range.
+
+    Notes
+    -----
+    The slope dH/dlog t = t dH/dt is compared with the range max H - min H of the whole run:
+
+    * *concentration* and *redistribution*: H falls, or rises, by more than ``tol`` of its range per
+      e-fold of time, and by more than ``tol`` of its range in all;
+    * *plateau*: the rest between or after them, if time grows by more than ``tol`` meanwhile (in
+      log t); a shorter rest is the turning point between two phases, or part of one.
+
+    Time enters by its logarithm and H by its range, so nothing changes when t, tau or H are
+    rescaled, and a finer grid only sharpens the boundaries.  Log t also treats the levels of a
+    signal alike: a level of strength s is learned at a time ~ 1/s in a time ~ 1/s.  As a0 -> 0
+    these transitions become steps in log t, at fixed ratios of time, so that no phase is lost by a
+    smaller start.  The wait before the first movement has no beginning in log t and belongs to
+    that movement.
+    A rise of H is not memorisation: late signal modes raise it too.
     """
     times = as_times(t)
     entropy = as_curve("h", h, times)
@@ -212,8 +216,6 @@ def _shares_at(
 
 
 Span = tuple[int, float, float]  # direction (-1, 0 or 1), start, end
-
-
 _CONSTANT = 1e-9  # a range (of an entropy, in nats) that is rounding
 
 

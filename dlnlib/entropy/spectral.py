@@ -1,21 +1,4 @@
-r"""Spectral entropy of the modes, H = -sum_k p_k log p_k with p_k = a_k^2 / sum_j a_j^2; its rate.
-
-H is 0 when one mode carries all the energy and log K when K modes share it equally, so exp(H) is
-an effective number of modes (with ``power=1``, the effective rank of Roy and Vetterli 2007).
-With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_k - E_p g), and
-
-    dH/dt = -2 Cov_p(g, log p),
-
-the covariance identity, derived in `dlnlib.symbolic.covariance_identity`.
-
-All results are exact to rounding for shares, and ratios of strengths, down to 1e-300 and do not
-change with the scale of ``a`` or the order of the modes; a mode of strength zero contributes
-nothing (0 log 0 = 0).
-
-References
-----------
-Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
-"""
+"""Entropy, its rate and the parts of the modes in it: checks of the input around the kernel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,7 +101,7 @@ def spectrum(
     rates = None if g is None else as_rates(g, strengths).reshape(table.shape)
     parts = np.empty(table.shape) if by_mode else None
     entropy, rate = np.empty((2, len(table)))
-    _fill(table, rates, power, bool(centred), entropy, rate, parts)
+    _fill(table, rates, (power, bool(centred)), (entropy, rate, parts))
     _check_finite(table, entropy, rate)
     return EntropyDynamics(
         entropy.reshape(strengths.shape[:-1]),
@@ -127,16 +110,21 @@ def spectrum(
     )
 
 
-def _fill(table, rates, power, centred, entropy, rate, parts) -> None:
+def _fill(table, rates, options, results) -> None:
     """Run the kernel over all rows; without rates the modes stand still."""
-    from dlnlib.entropy.kernel import fill_rows
+    from dlnlib.entropy.kernel import (  # Numba takes longer to load than all the rest
+        Rows,
+        fill_rows,
+    )
+
+    entropy, rate, parts = results
 
     def fill(blocks: Iterator[slice]) -> None:
-        still, spare, buffer = np.zeros((3, 1, table.shape[1]))
+        still, spare, log_x = np.zeros((3, 1, table.shape[1]))
         for rows in blocks:
             growth = still if rates is None else np.ascontiguousarray(rates[rows])
-            out = entropy[rows], rate[rows], spare if parts is None else parts[rows]
-            fill_rows(np.ascontiguousarray(table[rows]), growth, power, centred, buffer[0], *out)
+            out = Rows(entropy[rows], rate[rows], spare if parts is None else parts[rows], log_x[0])
+            fill_rows(np.ascontiguousarray(table[rows]), growth, *options, out)
 
     in_blocks(fill, *table.shape, max(1, _BLOCK // table.shape[1]))
 

@@ -26,15 +26,12 @@ from scipy.linalg import blas
 from scipy.special import exprel
 
 from dlnlib._checks import as_scalar, as_times
-from dlnlib.flow import Trajectory, balance
-from dlnlib.flow.trajectory import reduced
+from dlnlib.flow.trajectory import Trajectory, reduced
+from dlnlib.flow.weights import balance
 
+_CHUNK = 16  # times evaluated together by exact_flow: its working set stays in the cache
 _TIE = 1e-12  # relative gap below which two growth rates are one level
-
-
 _LOST = 1e-12  # relative overlap below which a direction is absent from the start
-
-
 _SEPARABLE = 300.0  # e^{f t} itself fits in double precision up to here
 
 
@@ -167,9 +164,6 @@ def riccati_factor(
     for factor, row in zip(lower, base, strict=True):
         row[...] = blas.dtrsm(1.0, factor.T, row.T, trans_a=1, lower=0).T
     return base
-
-
-_CHUNK = 16  # times evaluated together by exact_flow: its working set stays in the cache
 
 
 def exact_flow(

@@ -1,11 +1,4 @@
-r"""Training of full weight matrices: exact, integrated, and discrete.
-
-All three solve, for whitened inputs and the loss ``1/2 E|y - W_L ... W_1 x|^2``,
-
-    tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
-
-the last one in steps of gradient descent.
-"""
+"""Gradient flow of any depth and start, integrated; gradient descent in steps."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,8 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from dlnlib._checks import as_matrix, as_scalar, as_times
-from dlnlib.flow import Trajectory
-from dlnlib.flow.trajectory import reduced
+from dlnlib.flow.trajectory import Trajectory, reduced
 
 
 def gradient_flow(

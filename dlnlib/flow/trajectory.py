@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_matrix, as_weights
-from dlnlib.flow import product
+from dlnlib.flow.weights import product
 from dlnlib.tasks import Modes, project
 
 

@@ -1,11 +1,4 @@
-r"""Weight matrices of a deep linear network: starts, end-to-end map, balance, mode projection.
-
-A network is a list ``[W_1, ..., W_L]``, first layer first, ``W_l`` of shape
-``(widths[l], widths[l-1])``; its map is ``W_L ... W_1``.  Along gradient flow every
-``W_{l+1}^T W_{l+1} - W_l W_l^T`` is conserved; a start where all of them vanish is *balanced*
-(Arora, Cohen and Hazan 2018), and two layers are *lambda-balanced* when the difference is
-``lambda I``.
-"""
+"""Weight matrices: starts, the end-to-end map, and what the flow conserves."""
 
 from collections.abc import Sequence
 from functools import reduce

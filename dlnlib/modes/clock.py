@@ -23,12 +23,8 @@ from scipy.special import expit, log_expit, logit, wrightomega
 
 # Beyond |z| = 40 the leading asymptotic term is exact to double precision.
 _NODES = np.linspace(-40.0, 40.0, 801)
-
-
 # sum_k v^k/(p+k) truncated at 2^-60 for v <= 1/2
 _SERIES_TERMS = 60
-
-
 _NEWTON_STEPS = 30
 
 

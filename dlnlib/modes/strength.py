@@ -1,16 +1,7 @@
-r"""Mode strengths of an aligned deep linear network, in closed form.
-
-The equation solved, for each mode on its own, is
-
-    tau da/dt = L a^(2-2/L) (s - a),    a(0) = a0,
-
-with s the singular value of the input-output correlation and L the number of weight matrices
-(Saxe, McClelland and Ganguli 2014; Arora, Cohen, Hu and Luo 2019 for general L).  For L = 2 it
-is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.implicit_time`.  At
-``depth=math.inf`` time is rescaled by L: the equation is ``tau da/dt = a^2 (s - a)``.
-"""
+"""Strength, growth rate and learning time of aligned modes, in closed form."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -88,7 +79,7 @@ def mode_strength(
     rising, falling = (a0 < s) & (s / 1e300 < a0), a0 > s
     strength[:, a0 == s] = s[a0 == s]
     if rising.all():
-        solve(times, s, a0, tau, depth, strength)
+        solve(_Rise(times, s, a0, tau, depth), strength)
         return strength
     for chosen, solver in (
         (rising, solve),
@@ -97,7 +88,7 @@ def mode_strength(
     ):
         if chosen.any():
             part = np.empty((times.size, int(chosen.sum())))
-            solver(times, s[chosen], a0[chosen], tau, depth, part)
+            solver(_Rise(times, s[chosen], a0[chosen], tau, depth), part)
             strength[:, chosen] = part
     return strength
 
@@ -185,6 +176,16 @@ def learning_time(
     return (level - rise_clock(_log_odds(s, a0), depth)) / clock_speed(s, tau, depth)
 
 
+class _Rise(NamedTuple):
+    """Modes on the way from a0 to s, and the times asked for."""
+
+    t: Float[np.ndarray, "T"]
+    s: Float[np.ndarray, "K"]
+    a0: Float[np.ndarray, "K"]
+    tau: float
+    depth: float
+
+
 def _pair(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     s, a0 = as_nonnegative("s", s, SIGN_HINT), as_positive("a0", a0, START_HINT)
     if s.size != a0.size and 1 not in (s.size, a0.size):
@@ -197,12 +198,13 @@ def _log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
     return np.log(a0) - np.log(s - a0)
 
 
-def _logistic(t, s, a0, tau, depth, out) -> None:
+def _logistic(rise: _Rise, out: np.ndarray) -> None:
     """Fill ``out`` with s / (1 + (s/a0 - 1) exp(-2 s t/tau)), for a0 < s, block by block.
 
     On an evenly spaced grid exp(-2 s t) is a product of two factors, one per block and one per
     place within it, so that the exponential drops out of the inner loop.
     """
+    t, s, a0, tau, _ = rise
     rate, odds = -2 * s / tau, s / a0 - 1
     step = (t[-1] - t[0]) / max(t.size - 1, 1)
     even = np.abs(t - (t[0] + step * np.arange(t.size))) <= 4 * np.finfo(float).eps * t
@@ -223,21 +225,24 @@ def _logistic(t, s, a0, tau, depth, out) -> None:
     in_blocks(fill, *out.shape, _BLOCK)
 
 
-def _exprel_logistic(t, s, a0, tau, depth, out) -> None:
+def _exprel_logistic(rise: _Rise, out: np.ndarray) -> None:
     """The same without cancellation or overflow for any s >= 0: a0 / (e^-x + a0 (1 - e^-x)/s)."""
+    t, s, a0, tau, _ = rise
     x = 2 * s * t[:, None] / tau
     out[...] = a0 / (np.exp(-x) + a0 * (2 * t[:, None] / tau) * exprel(-x))
 
 
-def _implicit(t, s, a0, tau, depth, out) -> None:
+def _implicit(rise: _Rise, out: np.ndarray) -> None:
+    t, s, a0, tau, depth = rise
     start, speed = rise_clock(_log_odds(s, a0), depth), clock_speed(s, tau, depth)
     for first in range(0, t.size, _BLOCK):
         clock = start + speed * t[first : first + _BLOCK, None]
         out[first : first + _BLOCK] = s * rise_strength(clock, depth)
 
 
-def _decay(t, s, a0, tau, depth, out) -> None:
+def _decay(rise: _Rise, out: np.ndarray) -> None:
     """a0 > s at depth > 2; below 1e-100 a0 a singular value is zero at every time of interest."""
+    t, s, a0, tau, depth = rise
     zero = s < 1e-100 * a0
     power = 2 - 2 / depth
     fall = power * layers(depth) * a0[zero] ** power * t[:, None] / tau

@@ -13,12 +13,17 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import SIGN_HINT, as_count, as_nonnegative, as_shaped
-from dlnlib.random_matrix import Spike, bulk_edge, detection_threshold, spike_forward
-from dlnlib.random_matrix.spike import STRENGTH_HINT, as_noisy, edges
+from dlnlib.random_matrix.spike import (
+    STRENGTH_HINT,
+    Spike,
+    as_noisy,
+    bulk_edge,
+    detection_threshold,
+    edges,
+    spike_forward,
+)
 
 _NODE, _WEIGHT = np.polynomial.legendre.leggauss(240)
-
-
 _THETA, _STEP = np.pi / 2 * (_NODE + 1), np.pi / 2 * _WEIGHT
 
 

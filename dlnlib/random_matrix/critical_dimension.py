@@ -1,19 +1,4 @@
-r"""A weak signal in a large random matrix: what is seen of it, and what a network makes of that.
-
-The model is that of ``tasks.spiked_teacher``,
-
-    Sigma = W* + noise / sqrt(n_in) Z,    W* = sum_j s0_j u_j v_j^T,
-
-with aspect c = n_out / n_in, K = min(n_out, n_in) modes, and K large.  Noise fills a bulk of
-singular values up to ``bulk_edge``; a spike above ``detection_threshold`` adds one singular value
-s beyond the edge.  The target of a mode is m_k = u_k^T W* v_k, with u_k and v_k observed.
-
-References
-----------
-Benaych-Georges & Nadakuditi, J. Multivariate Anal. 111, 120 (2012): spikes and overlaps.
-Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2137 (2017): optimal shrinkage.
-Lampinen & Ganguli, ICLR 2019: training and test error of deep linear networks over time.
-"""
+"""From how many modes on the bulk outweighs a signal mode: an estimate, and the exact number."""
 
 import numpy as np
 from jaxtyping import Float
@@ -22,9 +7,8 @@ from scipy.optimize import minimize_scalar
 
 from dlnlib._checks import SIGN_HINT, START_HINT, as_positive, as_shaped
 from dlnlib.modes import learning_time, mode_strength
-from dlnlib.random_matrix import bulk_edge
 from dlnlib.random_matrix.bulk import bulk_nodes
-from dlnlib.random_matrix.spike import as_noisy
+from dlnlib.random_matrix.spike import as_noisy, bulk_edge
 
 
 def critical_dimension(s: ArrayLike, n: ArrayLike, a0: ArrayLike) -> Float[np.ndarray, "..."]:
@@ -101,14 +85,14 @@ def sharp_critical_dimension(
         raise ValueError(f"s must reach the bulk edge {edge:g}: got {s.min():g}; it is noise")
     if (a0 <= 0).any() or (a0 >= edge).any():
         raise ValueError(f"a0 must lie between 0 and the bulk edge {edge:g}; choose a small start")
-    bulk = bulk_nodes(noise, aspect)
-    pairs = zip(s.flat, a0.flat, strict=True)
-    found = [_most_signal(*bulk, edge, float(one), float(start), depth) for one, start in pairs]
+    pairs = [(float(one), float(start)) for one, start in zip(s.flat, a0.flat, strict=True)]
+    found = [_most_signal(*pair, edge, bulk_nodes(noise, aspect), depth) for pair in pairs]
     return np.reshape(found, s.shape)
 
 
-def _most_signal(x, density, edge, s, a0, depth) -> float:
+def _most_signal(s, a0, edge, bulk, depth) -> float:
     """Largest energy of one signal mode over the mean energy of the bulk, at any time."""
+    x, density = bulk
 
     def noise(t: ArrayLike) -> np.ndarray:
         """Logarithm of the inverse."""

@@ -1,4 +1,4 @@
-"""A network on a spiked teacher of large dimension; public in `dlnlib.random_matrix`."""
+"""Mean entropy and test error of a network on a spiked teacher of large dimension."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,8 @@ from scipy.special import entr
 
 from dlnlib._checks import START_HINT, as_count, as_nonnegative, as_scalar
 from dlnlib.modes import mode_strength
-from dlnlib.random_matrix import detection_threshold, spike_forward
 from dlnlib.random_matrix.bulk import bulk_measure
-from dlnlib.random_matrix.spike import STRENGTH_HINT, as_model
+from dlnlib.random_matrix.spike import STRENGTH_HINT, as_model, detection_threshold, spike_forward
 
 
 @dataclass(frozen=True, eq=False)

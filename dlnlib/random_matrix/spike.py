@@ -1,7 +1,4 @@
-"""The spiked matrix at large size, in closed form: its edge, what is seen of a spike, shrinkers.
-
-The model and its sources are those of ``random_matrix``, which exports what is public here.
-"""
+"""The spiked matrix at large size in closed form: its edge, its spikes, the optimal shrinker."""
 
 from typing import NamedTuple
 

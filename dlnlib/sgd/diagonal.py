@@ -1,18 +1,4 @@
-r"""Diagonal linear networks beta = u v: gradient flow, gradient descent and SGD, many runs at once.
-
-The loss is |X beta - y|^2 / (2 n), and a step with step size eta and gradient g in beta is
-
-    u <- u - eta g v,   v <- v - eta g u,   so that   u^2 - v^2 <- (u^2 - v^2) (1 - eta^2 g^2),
-
-entry by entry.  Gradient flow keeps u^2 - v^2; steps of finite size shrink it, and with it the
-initialisation that decides which interpolator is found (see `implicit_bias`).
-
-References
-----------
-Woodworth et al., COLT 2020; Pesme, Pillaud-Vivien & Flammarion, NeurIPS 2021; Even, Pesme,
-Gunasekar & Flammarion, NeurIPS 2023; the settings of the experiments are those of Andriushchenko,
-Varre, Pillaud-Vivien & Flammarion, ICML 2023.
-"""
+"""Diagonal linear networks: gradient flow, gradient descent and SGD, many runs at once."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -27,12 +13,11 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from dlnlib._checks import as_amount, as_count, as_matrix, as_samples, as_times, as_vector
-from dlnlib.sgd.diagonal_kernel import batch_steps, single_steps
-from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_step_sizes, streams
+from dlnlib.sgd.diagonal_kernel import Data, Drawn, batch_steps, single_steps
+from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_order, as_step_sizes, streams
 
+_CHUNK = 2**16  # random numbers drawn at a time
 _LIMIT = 1e8  # residuals this far above the labels never come back: steps then exceed 1 by far
-
-
 # Moves (u, v) in place from one iteration to another; -1, or how many iterations it lasted.
 Advance = Callable[[int, int, np.ndarray, np.ndarray], int]
 
@@ -105,6 +90,11 @@ class Start:
         limit = _LIMIT * max(1.0, float(np.abs(labels).max()))
         return cls(padded[2:].copy(), labels, padded[0], padded[1], columns, limit)
 
+    def data(self, *, whole: bool) -> Data:
+        """The samples as the kernels take them; ``whole`` if they are used all at once."""
+        columns = np.ascontiguousarray(self.x.T) if whole else np.empty((0, 0))
+        return Data(self.x, columns, self.y, self.limit)
+
 
 def follow_runs(
     start: Start, begin: Callable[[Any], Advance], each: list, record: np.ndarray, chunk: int
@@ -143,9 +133,6 @@ def _stops(record: np.ndarray, chunk: int) -> Iterator[int]:
         last = goal
 
 
-_CHUNK = 2**16  # random numbers drawn at a time
-
-
 def train_diagonal(
     x: ArrayLike,
     y: ArrayLike,
@@ -157,6 +144,7 @@ def train_diagonal(
     label_noise: float = 0.0,
     runs: int = 1,
     rng: np.random.Generator | None = None,
+    order: ArrayLike | None = None,
     record: ArrayLike | None = None,
     track: bool = False,
 ) -> DiagonalRuns:
@@ -169,7 +157,7 @@ def train_diagonal(
     x, y : array_like (n, d) and (n,)
         Training samples.
     lr : (steps,) array_like
-        Step size of each iteration, see `dlnlib.schedules`.
+        Step size of each iteration, such as `constant` or `step_decay` make them.
     u0, v0 : float or (d,) array_like
         Initial weights.
     batch : int or None
@@ -180,6 +168,8 @@ def train_diagonal(
         Number of runs; each draws from its own child of ``rng``, whatever the number of runs.
     rng : numpy.random.Generator, optional
         Needed for batches or label noise.
+    order : (steps,) or (runs, steps) array_like of int, optional
+        The sample of each iteration, instead of ``batch``; ``rng`` then draws label noise alone.
     record : (T,) array_like of int, optional
         Numbers of iterations after which the weights are kept; by default the first and the last.
     track : bool
@@ -203,32 +193,39 @@ def train_diagonal(
     [0.0382, 0.4809]
     """
     start, sizes = Start.of(x, y, u0, v0), as_step_sizes(lr)
-    noise = as_amount("label_noise", label_noise)
-    batch, iterations = as_batch(batch), as_iterations(record, sizes.size)
-    drawn = streams(rng, runs, needed=batch is not None or noise > 0)
+    noise, iterations = as_amount("label_noise", label_noise), as_iterations(record, sizes.size)
+    batch = as_batch(batch) if order is None else 1
+    drawn = streams(rng, runs, needed=noise > 0 or (batch is not None and order is None))
+    given = [None] * runs if order is None else as_order(order, runs, sizes.size, start.y.size)
     sums = np.zeros((len(drawn), 2, start.u.size if track else 0))
     begin = partial(_descent, start, sizes, batch, noise)
-    each = list(zip(drawn, sums, strict=True))
+    each = list(zip(drawn, given, sums, strict=True))
     chunk = max(1, _CHUNK // (batch or start.y.size))
     result = DiagonalRuns(iterations, *follow_runs(start, begin, each, iterations, chunk))
     return _tracked(result, start, sums) if track else result
 
 
 def _descent(start, lr, batch, noise, own) -> Advance:
-    """Advance of one run, with a stream and sums of logarithms of its own."""
-    stream, sums = own
-    rows = np.arange(start.y.size)[None, :]
-    columns = np.empty((0, 0)) if batch else np.ascontiguousarray(start.x.T)
+    """Advance of one run, with a stream, an order and sums of logarithms of its own."""
+    stream, order, sums = own
+    data = start.data(whole=batch is None)
+    every, sums = np.arange(start.y.size)[None, :], tuple(sums)
     picks, labels = (None, None) if stream is None else stream.spawn(2)
+
+    def samples(first, last) -> np.ndarray:
+        if batch is None:
+            return every
+        if order is not None:
+            return order[first:last, None]
+        return picks.integers(start.y.size, size=(last - first, batch))
 
     def advance(first, last, u, v) -> int:
         shape = (last - first, batch or start.y.size)
-        chosen = rows if batch is None else picks.integers(start.y.size, size=shape)
         errors = noise * labels.standard_normal(shape) if noise else np.empty((0, 0))
-        given = (start.y, chosen, errors, lr[first:last], u, v, start.limit)
-        if batch == 1 and not sums.size:
-            return single_steps(start.x, *given)
-        return batch_steps(start.x, columns, *given, *sums)
+        drawn, sizes = Drawn(samples(first, last), errors), lr[first:last]
+        if batch == 1 and not sums[0].size:
+            return single_steps(data, drawn, sizes, (u, v))
+        return batch_steps(data, drawn, sizes, (u, v), sums)
 
     return advance
 

@@ -7,11 +7,43 @@ The number of columns must be a multiple of eight; columns of zeros change nothi
 """
 
 from math import log, sqrt
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 
 from dlnlib._compiled import compiled
+
+
+class Data(NamedTuple):
+    """Samples, and how far a residual may go before a run counts as diverged."""
+
+    x: np.ndarray  # (n, D)
+    columns: np.ndarray  # the transpose of x, in memory as well; empty where it is not needed
+    y: np.ndarray  # (n,)
+    limit: float
+
+
+class Drawn(NamedTuple):
+    """What the iterations draw: samples (T, B), of one row for all; label noise (T, B) or empty."""
+
+    indices: np.ndarray
+    noise: np.ndarray
+
+
+class Diffusion(NamedTuple):
+    """What drives the model of SGD, from iteration to iteration.
+
+    The noise of sample i has the deviation scale[k] * sqrt(r_i^2 + label^2) per unit of time.
+    """
+
+    brownian: np.ndarray  # increments (T, S, n or 2 n)
+    level: np.ndarray  # (T,), or empty; stands for the loss in the isotropic kind
+    scale: np.ndarray  # (T,)
+    kind: int  # 0 centred, 1 diagonal, 2 isotropic
+    label: float
+
+
+# no_type_check keeps the run-time checks of the tests out of compiled code.
 
 
 @compiled()
@@ -53,8 +85,9 @@ def _move(u, v, step):
 
 @compiled()
 @no_type_check
-def single_steps(x, y, indices, noise, lr, u, v, limit):
-    """SGD with batch 1, in place; the first iteration whose residual exceeds ``limit``, or -1."""
+def single_steps(data, drawn, lr, weights):
+    """SGD with batch 1, in place; the first iteration whose residual leaves the limit, or -1."""
+    (u, v), (x, _, y, limit), (indices, noise) = weights, data, drawn
     products = np.empty(u.size)
     lanes = products.reshape(u.size // 8, 8)
     _predict(u, v, x, indices[0, 0], lanes)
@@ -92,13 +125,14 @@ def _residuals(u, v, columns, y, out):
 
 @compiled()  # a step of exactly 1 gives infinite logarithms
 @no_type_check
-def batch_steps(x, columns, y, indices, noise, lr, u, v, limit, gain, shift):
-    """Any batch, in place, as `single_steps`; ``indices`` of one row serve every iteration.
+def batch_steps(data, drawn, lr, weights, sums):
+    """Any batch, in place, as `single_steps`; with ``columns`` a batch is all samples in order.
 
-    ``columns`` is empty, or for a batch of all samples in order the transpose of x in memory.
-    If ``gain`` (d,) is not empty, it collects the sum of log|1 - step^2| over the iterations, and
-    ``shift`` (d,) that of log|(1 - step) / (1 + step)| / 2 + step, with step = lr * gradient.
+    If the two ``sums`` (D,) are not empty, they collect over the iterations log|1 - step^2| and
+    log|(1 - step) / (1 + step)| / 2 + step, with step = lr * gradient.
     """
+    (u, v), (x, columns, y, limit), (indices, noise) = weights, data, drawn
+    gain, shift = sums
     batch, step, lanes = indices.shape[1], np.empty(u.size), np.empty((u.size // 8, 8))
     residual = np.empty(batch)
     for k in range(lr.size):
@@ -135,14 +169,10 @@ def _centre(increments, n):
 
 @compiled()
 @no_type_check
-def diffusion_steps(x, columns, y, brownian, lr, level, kind, scale, label, u, v, limit):
-    """Euler-Maruyama steps of the model of SGD, in place; return as `single_steps`.
-
-    ``columns`` is the transpose of x, in memory as well: all predictions are summed at once.
-    ``brownian`` (K, S, n or 2n) holds increments; kind 0 centred, 1 diagonal, 2 isotropic.  The
-    noise of sample i has the deviation scale[k] * sqrt(r_i^2 + label^2) per unit of time; ``level``
-    (K,), where it is not empty, stands for the loss in the isotropic kind.
-    """
+def diffusion_steps(data, driven, lr, weights):
+    """Euler-Maruyama steps of the model of SGD, in place; return as `single_steps`."""
+    (u, v), (x, columns, y, limit) = weights, data
+    brownian, level, scale, kind, label = driven
     n, substeps = x.shape[0], brownian.shape[1]
     residual, step = np.empty(n), np.empty(u.size)
     for k in range(lr.size):

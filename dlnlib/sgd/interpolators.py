@@ -1,9 +1,23 @@
-r"""Where a diagonal linear network ends: hyperbolic entropy, its minimiser, and basis pursuit.
+"""Which interpolator training finds, and up to which step size it can settle there.
 
-With w = u + v and w' = u - v every step multiplies w by 1 - s and w' by 1 + s, where s is the step
-size times the gradient in beta = (w^2 - w'^2) / 4.  Hence beta = alpha^2 sinh(2 z) / 2 with
-alpha^2 = |w w'| and z = log|w / w'| / 2, and an interpolating limit minimises the Bregman
-divergence of the hyperbolic entropy with that alpha (Woodworth et al. 2020; Even et al. 2023).
+In a diagonal network, with w = u + v and w' = u - v, every step multiplies w by 1 - s and w' by
+1 + s, where s is the step size times the gradient in beta = (w^2 - w'^2) / 4.  Hence
+beta = alpha^2 sinh(2 z) / 2 with alpha^2 = |w w'| and z = log|w / w'| / 2, and an interpolating
+limit minimises the Bregman divergence of the *hyperbolic entropy*, the sum over j of
+
+    [beta asinh(2 beta / alpha^2) - sqrt(beta^2 + alpha^4 / 4) + alpha^2 / 2] / 2
+
+(Woodworth et al. 2020; Even et al. 2023): close to |beta|_1 log(1 / alpha) for small alpha, to
+|beta|_2^2 / (2 alpha^2) for large.
+
+Near weights with residuals zero a step of SGD on sample i changes the residuals by
+-eta phi phi_i^T r_i, with phi the Jacobian.  Their mean square decays from every start if and only
+if eta < eta_star = 1 / rho(B),
+
+    B_ij = int_0^inf (a_i^T exp(-t G) a_j)^2 dt,    G = sum_i a_i a_i^T,    a_i = row i of phi,
+
+with rho the largest eigenvalue: the exact threshold of Mulayoff & Michaeli (COLT 2024), reduced to
+one symmetric matrix of the size of the data.
 """
 
 import numpy as np
@@ -14,8 +28,6 @@ from scipy.optimize import linprog
 from dlnlib._checks import as_matrix, as_positive, as_samples, as_vector
 
 _TOLERANCE = 1e-13  # of X beta = y, relative to the largest label
-
-
 _NEWTON = 100  # steps of one stage; a warm start needs about five
 
 
@@ -24,8 +36,8 @@ def implicit_bias(
 ) -> Float[np.ndarray, "d"]:
     """Interpolator that minimises the hyperbolic entropy, or its divergence from a shifted start.
 
-    The minimiser is beta = alpha^2 sinh(2 (X^T nu + shift)) / 2 with X beta = y: a convex problem
-    in nu, solved by Newton's method along a path on which alpha^2 and shift go from 1 and 0 to
+    The minimiser is beta = alpha^2 sinh(2 (X^T mu + shift)) / 2 with X beta = y: a convex problem
+    in mu, solved by Newton's method along a path on which alpha^2 and shift go from 1 and 0 to
     their values.
 
     Parameters
@@ -35,7 +47,7 @@ def implicit_bias(
     y : (n,) array_like
         Labels.
     alpha_squared : float or (d,) array_like
-        As in `hyperbolic_entropy`.
+        Squared initialisation |u0^2 - v0^2|, > 0.
     shift : float or (d,) array_like
         Zero for gradient flow from u0 = alpha, v0 = 0; `dlnlib.sgd.train_diagonal` measures
         that of a run with finite steps.
@@ -65,10 +77,10 @@ def implicit_bias(
 
 
 def _newton(x, y, log_alpha, shift, dual) -> Float[np.ndarray, "d"]:
-    """Minimise the dual: sum of alpha^2 cosh(2 z) / 4 less nu y, with z = X^T nu + shift."""
+    """Minimise the dual: sum of alpha^2 cosh(2 z) / 4 less mu y, with z = X^T mu + shift."""
 
-    def curves(nu):
-        angle = np.clip(2 * (nu @ x + shift), -600, 600)
+    def curves(mu):
+        angle = np.clip(2 * (mu @ x + shift), -600, 600)
         grown = np.exp(log_alpha + np.abs(angle)) / 4
         ratio = np.exp(-2 * np.abs(angle))
         return np.copysign(-grown * np.expm1(-2 * np.abs(angle)), angle), grown * (1 + ratio)
@@ -83,7 +95,7 @@ def _newton(x, y, log_alpha, shift, dual) -> Float[np.ndarray, "d"]:
         move = -np.linalg.lstsq((x * (2 * even)) @ x.T, error, rcond=1e-15)[0]
         longest = min(1.0, 3 / max(np.abs(move @ x).max(), 1e-300))
         dual = _descend(
-            lambda nu: curves(nu)[1].sum() / 2 - nu @ y, dual, move, error @ move, longest
+            lambda mu: curves(mu)[1].sum() / 2 - mu @ y, dual, move, error @ move, longest
         )
         beta, even = curves(dual)
     raise ValueError(

@@ -1,8 +1,9 @@
-"""The random numbers of PyTorch's CPU generator, without PyTorch.
+"""The published runs from their seeds, by the random numbers of PyTorch without PyTorch.
 
-Its generator is the Mersenne Twister, seeded as NumPy's old one; only the way from 32 random bits
-to uniform and normal numbers is its own.  Results are rounded to single precision, in which PyTorch
-computes; rounding also hides the last digits of logarithm and cosine, which depend on the machine.
+The CPU generator of PyTorch is the Mersenne Twister, seeded as NumPy's old one; only the way from
+32 random bits to uniform and normal numbers is its own.  Results are rounded to single precision,
+in which PyTorch computes; rounding also hides the last digits of logarithm and cosine, which depend
+on the machine.
 """
 
 import math
@@ -13,7 +14,18 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib.sgd import ReLUNetwork
+from dlnlib.sgd.relu_network import ReLUNetwork
+from dlnlib.sgd.tasks import (
+    LINE,
+    THREE_LAYERS,
+    THREE_LAYERS_TEACHER,
+    TWO_LAYERS,
+    TWO_LAYERS_TEACHER,
+    ReLUTask,
+    line_from,
+    three_layers_from,
+    two_layers_from,
+)
 
 
 def single(values: ArrayLike) -> Float[np.ndarray, "..."]:
@@ -128,25 +140,25 @@ def published_run(
 
 
 def _published_line(student, teacher, data) -> ReLUTask:
-    student.default_biases(_LINE)
+    student.default_biases(LINE)
     signs = 2 * np.round(student.uniform(100)) - 1
     bias, above = student.normal(100, scale=2.5), student.normal(1, 100, scale=4.0)
-    start = _LINE.pack([2.5 * signs[:, None], above], [bias, None])
-    return _line(data.uniform(-1.305, 1.445, (300, 1)), lambda rng, runs: start[None])
+    start = LINE.pack([2.5 * signs[:, None], above], [bias, None])
+    return line_from(data.uniform(-1.305, 1.445, (300, 1)), lambda rng, runs: start[None])
 
 
 def _published_two(student, teacher, data) -> ReLUTask:
     samples = data.standard_normal((15, 2)), data.standard_normal((1000, 2))
-    weights, _ = teacher.gaussian_network(_TWO_TEACHER, [1.0, 1.0])
-    start = _TWO.pack(*student.gaussian_network(_TWO, [0.5, 0.0]))
-    return _two(*samples, *weights, lambda rng, runs: start[None])
+    weights, _ = teacher.gaussian_network(TWO_LAYERS_TEACHER, [1.0, 1.0])
+    start = TWO_LAYERS.pack(*student.gaussian_network(TWO_LAYERS, [0.5, 0.0]))
+    return two_layers_from(*samples, *weights, lambda rng, runs: start[None])
 
 
 def _published_three(student, teacher, data) -> ReLUTask:
     samples = data.standard_normal((50, 5)), data.standard_normal((1000, 5))
-    drawn = _THREE_TEACHER.pack(*teacher.gaussian_network(_THREE_TEACHER, [1.0] * 3))
-    start = _THREE.pack(*student.gaussian_network(_THREE, [0.8] * 3))
-    return _three(*samples, drawn, lambda rng, runs: start[None])
+    drawn = THREE_LAYERS_TEACHER.pack(*teacher.gaussian_network(THREE_LAYERS_TEACHER, [1.0] * 3))
+    start = THREE_LAYERS.pack(*student.gaussian_network(THREE_LAYERS, [0.8] * 3))
+    return three_layers_from(*samples, drawn, lambda rng, runs: start[None])
 
 
 _PUBLISHED = {

@@ -1,23 +1,4 @@
-r"""Fully connected ReLU networks of any depth, trained by SGD, many runs at once.
-
-A network with the widths :math:`n_0, \dots, n_L = 1` predicts
-
-.. math:: h_\theta(x) = W_L \sigma(W_{L-1} \cdots \sigma(W_1 x + b_1) \cdots) + b_L,
-   \qquad \sigma(z) = \max(z, 0),
-
-where each layer has biases or none.  As in the experiments reproduced here the loss is the plain
-mean square, :math:`\mathcal L = \frac1n \sum_i (h_\theta(x_i) - y_i)^2`, without a factor 1/2, so
-that a step on one sample is :math:`\theta \leftarrow \theta - 2 \eta r_i \nabla h_\theta(x_i)` with
-the residual :math:`r_i`.  The derivative of the ReLU at its kink is 0.
-
-All parameters of a network stand in one vector of length P, layer after layer: the weights, one
-row per input, then the biases.
-
-References
-----------
-Andriushchenko, Varre, Pillaud-Vivien & Flammarion, "SGD with large step sizes learns sparse
-features", ICML 2023: the experiments.
-"""
+"""SGD and gradient descent on ReLU networks of any depth, many runs at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,13 +9,11 @@ from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_matrix, as_samples
 from dlnlib._compiled import in_blocks
-from dlnlib.sgd import ReLUNetwork
-from dlnlib.sgd.relu_kernel import LANES, sgd_steps
-from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_step_sizes, streams
+from dlnlib.sgd.relu_kernel import LANES, Data, Layers, sgd_steps
+from dlnlib.sgd.relu_network import ReLUNetwork
+from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_order, as_step_sizes, streams
 
 _LIMIT = 1e6  # residuals this far above the labels never come back
-
-
 _CHUNK = 2**16  # samples drawn at a time
 
 
@@ -85,7 +64,7 @@ def train_relu(
     x, y : array_like (n, in) and (n,)
         Training samples.
     lr : (steps,) array_like
-        Step size of each iteration, see `dlnlib.schedules`.
+        Step size of each iteration, such as `constant` or `step_decay` make them.
     batch : int or None
         Samples per iteration, drawn uniformly with replacement; None for all n (gradient descent).
     rng : numpy.random.Generator, optional
@@ -107,7 +86,11 @@ def train_relu(
     x, y = as_samples(as_matrix("x", x, (None, network.widths[0])), y)
     sizes = as_step_sizes(lr)
     start = as_matrix("start", np.atleast_2d(start), (None, network.n_parameters))
-    draws = _draws(len(start), sizes.size, len(x), batch, rng, order)
+    if order is None:
+        draws = _draws(len(start), len(x), batch, rng)
+    else:
+        rows = as_order(order, len(start), sizes.size, len(x))
+        draws = [lambda first, last, row=row: row[first:last, None] for row in rows]
     record = as_iterations(record, sizes.size)
     theta, diverged_at = _Training(network, x, y, sizes, start, draws).follow(record)
     return ReLURuns(network, record, theta, diverged_at)
@@ -159,24 +142,16 @@ class _Training:
         chosen = [draw(first, last) for draw in self.draws]
         order = np.zeros((*chosen[0].shape, LANES), dtype=np.int64)
         order[..., :runs] = np.stack(chosen, axis=-1)
-        widths, biases = np.array(network.widths), np.array(network.biases)
         at = np.cumsum(network.blocks) - network.blocks
-        before, rates = stopped < 0, self.lr[first:last]
-        sgd_steps(theta, widths, at, biases, self.x, self.y, order, rates, _LIMIT, stopped)
+        layers = Layers(np.array(network.widths), at, np.array(network.biases))
+        before, steps = stopped < 0, (order, self.lr[first:last])
+        sgd_steps(theta, layers, Data(self.x, self.y, _LIMIT), steps, stopped)
         stopped[before & (stopped >= 0)] += first
         return last
 
 
-def _draws(runs, steps, n, batch, rng, order) -> list:
+def _draws(runs, n, batch, rng) -> list:
     """For each run, a function from first and last iteration to the samples (last - first, B)."""
-    if order is not None:
-        given = np.atleast_2d(order)
-        if given.shape not in ((1, steps), (runs, steps)) or given.dtype.kind not in "iu":
-            raise ValueError(f"order needs one integer per iteration: got shape {given.shape}")
-        if given.size and not 0 <= given.min() <= given.max() < n:
-            raise ValueError(f"order must lie in 0 ... {n - 1}: it picks one of the {n} samples")
-        rows = np.broadcast_to(given, (runs, steps))
-        return [lambda first, last, row=row: row[first:last, None] for row in rows]
     if as_batch(batch) is None:
         every = np.arange(n)
         return [lambda first, last: np.broadcast_to(every, (last - first, n))] * runs

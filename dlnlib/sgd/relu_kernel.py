@@ -9,7 +9,7 @@ The parameters of a layer with ``m`` inputs and ``k`` units form a block of ``m`
 ``k``, one row per input, then one row of biases if the layer has them.
 """
 
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from llvmlite import ir
@@ -20,9 +20,31 @@ from numba.extending import intrinsic
 from dlnlib._compiled import compiled
 
 LANES = 8
-
-
 _INDEX, _ROW = ir.IntType(64), ir.VectorType(ir.DoubleType(), LANES)
+
+
+class Layers(NamedTuple):
+    """The shape of the networks, from inputs to output."""
+
+    widths: np.ndarray
+    at: np.ndarray  # where the block of each layer begins
+    bias: np.ndarray  # whether it has biases
+
+
+class Data(NamedTuple):
+    """Samples, and how far a residual may go before a run counts as diverged."""
+
+    x: np.ndarray  # (n, in)
+    y: np.ndarray  # (n,)
+    limit: float
+
+
+class _Work(NamedTuple):
+    """Units (m, 8) from inputs to the last hidden layer, steps of the units of a layer, and 1."""
+
+    h: np.ndarray
+    delta: np.ndarray
+    one: np.ndarray
 
 
 class _Rows:
@@ -108,8 +130,9 @@ def _where_positive(builder, c, a, b, i, j, k, n):
 
 @compiled()
 @no_type_check  # compiled, so that run-time shape checks stay out
-def _predict(theta, widths, at, bias, h, one, output):
+def _predict(theta, layers, work, output):
     """Fill ``output`` (1, 8) for the inputs in the first rows of ``h``; units go behind them."""
+    (widths, at, bias), (h, _, one) = layers, work
     i, last = 0, widths.size - 2
     for layer in range(last):
         start, m, k = at[layer], widths[layer], widths[layer + 1]
@@ -130,12 +153,13 @@ def _predict(theta, widths, at, bias, h, one, output):
 
 @compiled()
 @no_type_check
-def _update(theta, target, widths, at, bias, h, one, delta, step):
+def _update(theta, target, layers, work, step):
     """Add ``step`` (1, 8) times the gradient of the output to ``target``, with the units in ``h``.
 
     Going down, ``delta`` holds the steps of the units of a layer; where the unit is active, its
     step takes its place in ``h``.  The target may be ``theta`` itself.
     """
+    (widths, at, bias), (h, delta, one) = layers, work
     last = widths.size - 2
     i, m, start = widths[:last].sum(), widths[last], at[last]
     _set_scaled(delta, 0, step, 0, theta, start, m)
@@ -158,16 +182,17 @@ def _update(theta, target, widths, at, bias, h, one, delta, step):
 
 @compiled()
 @no_type_check
-def sgd_steps(theta, widths, at, bias, x, y, order, lr, limit, stopped):
+def sgd_steps(theta, layers, data, steps, stopped):
     """Train eight networks in place on the mean square over a batch.
 
-    ``theta`` (P, 8) holds the parameters, ``widths`` those of the layers from inputs to output,
-    ``at`` the places of their blocks, ``bias`` whether they have biases, ``order`` (T, B, 8) the
-    samples of each step and ``lr`` (T,) the step sizes.  A run whose residual leaves the limit
-    stops there: ``stopped`` (8,) receives the step, and is -1 for a run that goes on.
+    ``theta`` (P, 8) holds the parameters, ``steps`` the samples (T, B, 8) and the sizes (T,) of
+    the steps.  A run whose residual leaves the limit stops there: ``stopped`` (8,) receives the
+    step, and is -1 for a run that goes on.
     """
+    widths, (x, y, limit), (order, lr) = layers.widths, data, steps
     h, delta = np.empty((widths.sum(), LANES)), np.empty((widths.max(), LANES))
-    one, output, step = np.ones((1, LANES)), np.empty((1, LANES)), np.empty((1, LANES))
+    work = _Work(h, delta, np.ones((1, LANES)))
+    output, step = np.empty((1, LANES)), np.empty((1, LANES))
     batch = order.shape[1]
     moved = theta if batch == 1 else np.empty(theta.shape)
     for t in range(lr.size):
@@ -177,12 +202,12 @@ def sgd_steps(theta, widths, at, bias, x, y, order, lr, limit, stopped):
             for run in range(LANES):
                 for j in range(widths[0]):
                     h[j, run] = x[order[t, b, run], j]
-            _predict(theta, widths, at, bias, h, one, output)
+            _predict(theta, layers, work, output)
             for run in range(LANES):
                 residual = output[0, run] - y[order[t, b, run]]
                 if stopped[run] < 0 and not abs(residual) <= limit:
                     stopped[run] = t
                 step[0, run] = -2.0 * lr[t] / batch * residual if stopped[run] < 0 else 0.0
-            _update(theta, moved, widths, at, bias, h, one, delta, step)
+            _update(theta, moved, layers, work, step)
         if batch > 1:
-            _add_scaled(theta, 0, one, 0, moved, 0, len(theta))
+            _add_scaled(theta, 0, work.one, 0, moved, 0, len(theta))

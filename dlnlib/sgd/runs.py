@@ -44,6 +44,16 @@ def as_batch(batch: int | None) -> int | None:
     return None if batch is None else as_count("batch", batch, 1, "give None for all samples")
 
 
+def as_order(order: ArrayLike, runs: int, steps: int, n: int) -> Int[np.ndarray, "runs steps"]:
+    """The sample of each iteration, one row per run."""
+    given = np.atleast_2d(order)
+    if given.shape not in ((1, steps), (runs, steps)) or given.dtype.kind not in "iu":
+        raise ValueError(f"order needs one integer per iteration: got shape {given.shape}")
+    if given.size and not 0 <= given.min() <= given.max() < n:
+        raise ValueError(f"order must lie in 0 ... {n - 1}: it picks one of the {n} samples")
+    return np.broadcast_to(given, (runs, steps))
+
+
 def streams(
     rng: np.random.Generator | None, runs: int, needed: bool = True
 ) -> list[np.random.Generator | None]:

@@ -1,9 +1,4 @@
-r"""Step sizes over a training run: constant, stepwise decay, and two warm-ups.
-
-A schedule is an array (steps,): entry k is the step size of iteration k = 0, 1, ...  A change "at"
-a share q of the run takes effect from iteration floor(q * steps) on, as in the public code of
-Andriushchenko, Varre, Pillaud-Vivien & Flammarion (ICML 2023), whose settings these are.
-"""
+"""Step sizes over a run: constant, stepwise decay, and two warm-ups."""
 
 import math
 
@@ -109,7 +104,8 @@ def linear_warmup(
     ValueError
         If a number is out of its range.
     """
-    return _warmup(lr, steps, until, factor, by, root=False)
+    first, share = constant(lr, steps), np.arange(steps) / steps
+    return _warmup(first, share, factor, until, by)
 
 
 def sqrt_warmup(
@@ -135,14 +131,15 @@ def sqrt_warmup(
     ValueError
         If a number is out of its range.
     """
-    return _warmup(lr, steps, until, factor, by, root=True)
+    # A root of a quotient is rounded correctly on every machine.
+    first, share = constant(lr, steps), np.sqrt(np.arange(steps) / steps)
+    return _warmup(first, share, factor, until, by)
 
 
-def _warmup(lr, steps, until, factor, by, root) -> Float[np.ndarray, "steps"]:
-    first, grown = constant(lr, steps), as_scalar("factor", factor)
-    share = np.arange(first.size) / first.size  # its root is rounded correctly on every machine
-    ramp = 1 + (grown - 1) * (np.sqrt(share) if root else share)
-    schedule, end = first * ramp, _iteration("until", until, first.size)
+def _warmup(first, grown, factor, until, by) -> Float[np.ndarray, "steps"]:
+    """From ``first`` to ``factor`` times it as ``grown`` goes from 0 to 1, and no further."""
+    schedule = first * (1 + (as_scalar("factor", factor) - 1) * grown)
+    end = _iteration("until", until, first.size)
     if end < schedule.size:
         schedule[end:] = schedule[end] / as_scalar("by", by, "it divides the step size")
     return schedule

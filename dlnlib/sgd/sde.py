@@ -1,26 +1,4 @@
-r"""Stochastic differential equation models of SGD, for diagonal linear networks.
-
-One step of SGD with step size eta lasts the time eta, and the model is
-
-    d theta = -grad L dt + sqrt(eta Sigma(theta)) dB,
-
-with Sigma the covariance of the stochastic gradient.  For L = |h - y|^2 / (2 n), with phi the
-Jacobian of the outputs h, r = h - y, batches of B drawn with replacement and label noise of
-standard deviation q, it is one of
-
-    centred    Sigma = [phi^T diag(r^2 + q^2) phi / n - g g^T] / B,    g = phi^T r / n,
-    diagonal   Sigma = phi^T diag(r^2 + q^2) phi / (n B),
-    isotropic  Sigma = (2 delta + q^2) phi^T phi / (n B),    delta = |r|^2 / (2 n) or given.
-
-The first is exact, the second keeps the second moment, the third spreads the residuals evenly:
-at a loss level delta the noise is sqrt(2 eta delta / n) phi^T dB.  On all samples at once only
-the noise of the labels is left, Sigma = q^2 phi^T phi / n^2.
-
-References
-----------
-Pillaud-Vivien, Reygner & Flammarion, COLT 2022; Andriushchenko, Varre, Pillaud-Vivien &
-Flammarion, ICML 2023, whose model leaves the factor 2 / n open.
-"""
+r"""Stochastic differential equations that model SGD, for diagonal linear networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,14 +8,11 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_amount, as_count, as_matrix, as_nonnegative, as_scalar, as_vector
-from dlnlib.sgd import DiagonalRuns
-from dlnlib.sgd.diagonal import Advance, Start, follow_runs
-from dlnlib.sgd.diagonal_kernel import diffusion_steps
+from dlnlib.sgd.diagonal import Advance, DiagonalRuns, Start, follow_runs
+from dlnlib.sgd.diagonal_kernel import Diffusion, diffusion_steps
 from dlnlib.sgd.runs import as_batch, as_iterations, as_step_sizes, streams
 
 _KINDS = {"centred": 0, "diagonal": 1, "isotropic": 2}
-
-
 _CHUNK = 2**18  # Brownian increments held at a time
 
 
@@ -59,7 +34,7 @@ def gradient_covariance(
     residuals : (n,) array_like
         Outputs less labels.
     covariance : str
-        "centred", "diagonal" or "isotropic", as in the module's head.
+        "centred", "diagonal" or "isotropic", see below.
     batch : int or None
         Samples per step, drawn with replacement; None for all of them.
     label_noise : float
@@ -76,6 +51,25 @@ def gradient_covariance(
     ------
     ValueError
         If an input is out of its range, or the shapes do not match.
+
+    Notes
+    -----
+    One step of SGD with step size eta lasts the time eta, and the model is
+
+        d theta = -grad L dt + sqrt(eta Sigma(theta)) dB,
+
+    with Sigma the covariance of the stochastic gradient.  For L = |h - y|^2 / (2 n), with phi the
+    Jacobian of the outputs h, r = h - y, batches of B drawn with replacement and label noise of
+    standard deviation q, it is one of
+
+        centred    Sigma = [phi^T diag(r^2 + q^2) phi / n - g g^T] / B,    g = phi^T r / n,
+        diagonal   Sigma = phi^T diag(r^2 + q^2) phi / (n B),
+        isotropic  Sigma = (2 delta + q^2) phi^T phi / (n B),    delta = |r|^2 / (2 n) or given.
+
+    The first is exact, the second keeps the second moment, the third spreads the residuals evenly:
+    at a loss level delta the noise is sqrt(2 eta delta / n) phi^T dB, where the model of
+    Andriushchenko et al. leaves the factor 2 / n open.  On all samples at once only the noise of
+    the labels is left, Sigma = q^2 phi^T phi / n^2.
     """
     phi, r = as_matrix("jacobian", jacobian), as_vector("residuals", residuals)
     if r.size != len(phi):
@@ -96,9 +90,10 @@ def sde_diagonal(
     y: ArrayLike,
     lr: ArrayLike,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     runs: int = 1,
     substeps: int = 10,
+    brownian: ArrayLike | None = None,
     record: ArrayLike | None = None,
     **model: object,
 ) -> DiagonalRuns:
@@ -109,62 +104,17 @@ def sde_diagonal(
     x, y : array_like (n, d) and (n,)
         Training samples.
     lr : (steps,) array_like
-        Step size of each iteration of SGD.
-    rng : numpy.random.Generator
-        Each run draws from a child of its own.
+        Step size of each iteration of SGD, which is also its time.
+    rng : numpy.random.Generator, optional
+        Needed unless ``brownian`` is given; each run draws from a child of its own.
     runs : int
         Number of runs.
     substeps : int
         Euler-Maruyama steps per iteration.
-    record : (T,) array_like of int, optional
-        Iterations after which the weights are kept; by default the first and the last.
-    **model
-        As in `sde_path`: u0, v0, covariance, batch, label_noise, level, factor.
-
-    Returns
-    -------
-    DiagonalRuns
-
-    Raises
-    ------
-    ValueError
-        If an input has the wrong shape or range.
-    """
-    given = _model(x, y, lr, **model)
-    steps = as_count("substeps", substeps, 1, "each iteration needs one")
-    root = np.sqrt(given.lr / steps)[:, None, None]
-
-    def own(stream) -> Advance:
-        def increments(first, last):
-            return root[first:last] * stream.standard_normal((last - first, steps, given.width))
-
-        return given.advance(increments)
-
-    each, chunk = streams(rng, runs), max(1, _CHUNK // (steps * given.width))
-    iterations = as_iterations(record, given.lr.size)
-    return DiagonalRuns(iterations, *follow_runs(given.start, own, each, iterations, chunk))
-
-
-def sde_path(
-    x: ArrayLike,
-    y: ArrayLike,
-    lr: ArrayLike,
-    brownian: ArrayLike,
-    *,
-    record: ArrayLike | None = None,
-    **model: object,
-) -> DiagonalRuns:
-    """Euler-Maruyama runs along given Brownian paths, so that finer steps can follow the same one.
-
-    Parameters
-    ----------
-    x, y : array_like (n, d) and (n,)
-        Training samples.
-    lr : (steps,) array_like
-        Step size of each iteration of SGD, which is also its time.
-    brownian : (runs, steps, substeps, n) array_like
-        Increments of one Brownian motion per sample, of variance lr / substeps.  The centred model
-        with label noise needs 2 n of them.
+    brownian : (runs, steps, substeps, n) array_like, optional
+        Increments to follow instead, so that finer steps can follow the same path: of one Brownian
+        motion per sample, of variance lr / substeps.  The centred model with label noise needs 2 n
+        of them.
     record : (T,) array_like of int, optional
         Iterations after which the weights are kept; by default the first and the last.
     **model
@@ -179,21 +129,36 @@ def sde_path(
     Raises
     ------
     ValueError
-        If an input has the wrong shape or range.
+        If an input has the wrong shape or range, or there is neither ``rng`` nor ``brownian``.
     """
-    given, paths = _model(x, y, lr, **model), np.asarray(brownian, float, order="C")
-    steps = given.lr.size
-    if paths.ndim != 4 or (paths.shape[1], paths.shape[3]) != (steps, given.width):
+    given = _model(x, y, lr, **model)
+    steps, iterations = given.lr.size, as_iterations(record, given.lr.size)
+    if brownian is None:
+        substeps = as_count("substeps", substeps, 1, "each iteration needs one")
+        each, chunk = streams(rng, runs), max(1, _CHUNK // (substeps * given.width))
+    else:
+        each, chunk = list(_paths(brownian, steps, given.width)), steps
+    root = np.sqrt(given.lr / substeps)[:, None, None]
+
+    def own(source) -> Advance:
+        def increments(first, last):
+            if brownian is not None:
+                return source[first:last]
+            return root[first:last] * source.standard_normal((last - first, substeps, given.width))
+
+        return given.advance(increments)
+
+    return DiagonalRuns(iterations, *follow_runs(given.start, own, each, iterations, chunk))
+
+
+def _paths(brownian: ArrayLike, steps: int, width: int) -> Float[np.ndarray, "runs steps S width"]:
+    paths = np.asarray(brownian, float, order="C")
+    if paths.ndim != 4 or (paths.shape[1], paths.shape[3]) != (steps, width):
         raise ValueError(
-            f"brownian must have shape (runs, {steps}, substeps, {given.width}): "
+            f"brownian must have shape (runs, {steps}, substeps, {width}): "
             f"got {paths.shape}; one increment per run, iteration, substep and sample"
         )
-
-    def own(path) -> Advance:
-        return given.advance(lambda first, last: path[first:last])
-
-    iterations = as_iterations(record, steps)
-    return DiagonalRuns(iterations, *follow_runs(given.start, own, list(paths), iterations, steps))
+    return paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +175,12 @@ class _Model:
 
     def advance(self, increments: Callable[[int, int], np.ndarray]) -> Advance:
         """One run, whose Brownian increments from one iteration to another are given."""
-        start, columns = self.start, np.ascontiguousarray(self.start.x.T)
+        data = self.start.data(whole=True)
 
         def move(first, last, u, v) -> int:
             lr, level, scale = (one[first:last] for one in (self.lr, self.level, self.scale))
-            given = (increments(first, last), lr, level, self.kind, scale, self.label)
-            return diffusion_steps(start.x, columns, start.y, *given, u, v, start.limit)
+            driven = Diffusion(increments(first, last), level, scale, self.kind, self.label)
+            return diffusion_steps(data, driven, lr, (u, v))
 
         return move
 

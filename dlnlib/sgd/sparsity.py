@@ -1,12 +1,7 @@
-r"""Sparsity of learned features: the feature sparsity coefficient, ranks, :math:`\ell_0, \ell_1`.
+"""Sparsity of learned features: the feature sparsity coefficient, and ranks.
 
 All functions take plain arrays, and every threshold is an argument, because the results depend on
-it.  Ranks and norms run over the last axis, so that many networks can be measured at once.
-
-References
-----------
-Andriushchenko, Varre, Pillaud-Vivien & Flammarion, "SGD with large step sizes learns sparse
-features", ICML 2023: the feature sparsity coefficient, as their public code computes it.
+it.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sparse linear regression with Gaussian inputs, the same numbers on every machine."""
+"""What the networks are trained on: sparse regression, points on a line, students of a teacher."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_count
-from dlnlib.sgd import ReLUNetwork, constant, gaussian_start, linear_warmup, sqrt_warmup, step_decay
+from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
+from dlnlib.sgd.schedules import constant, linear_warmup, sqrt_warmup, step_decay
 
 _GRID = 2.0**32
 
@@ -77,19 +78,11 @@ def sparse_regression(
     return SparseTask(x, y, x_test, y_test, teacher)
 
 
-_LINE = ReLUNetwork((1, 100, 1), (True, False))
-
-
-_TWO, _TWO_TEACHER = ReLUNetwork((2, 20, 1), False), ReLUNetwork((2, 3, 1), False)
-
-
-_THREE, _THREE_TEACHER = ReLUNetwork((5, 10, 10, 1)), ReLUNetwork((5, 2, 2, 1))
-
-
-_LINE_X = np.arange(-5.5, 6)[:, None] / 4 + 0.07
-
-
-_LINE_Y = [-2, 1.5, 0, 0, 2, 1, 0, -1, 0, 1, 2, -1]
+LINE = ReLUNetwork((1, 100, 1), (True, False))
+TWO_LAYERS, TWO_LAYERS_TEACHER = ReLUNetwork((2, 20, 1), False), ReLUNetwork((2, 3, 1), False)
+THREE_LAYERS, THREE_LAYERS_TEACHER = ReLUNetwork((5, 10, 10, 1)), ReLUNetwork((5, 2, 2, 1))
+_POINTS = np.arange(-5.5, 6)[:, None] / 4 + 0.07
+_HEIGHTS = [-2, 1.5, 0, 0, 2, 1, 0, -1, 0, 1, 2, -1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +133,17 @@ def line_task(*, rng: np.random.Generator) -> ReLUTask:
         signs = rng.choice([-2.5, 2.5], size=(runs, 100))
         return np.hstack([signs, *(s * rng.standard_normal((runs, 100)) for s in (2.5, 4.0))])
 
-    return _line(rng.uniform(_LINE_X[0], _LINE_X[-1], (300, 1)), starts)
+    return line_from(rng.uniform(_POINTS[0], _POINTS[-1], (300, 1)), starts)
 
 
-def _line(x_test, starts) -> ReLUTask:
+def line_from(x_test, starts) -> ReLUTask:
+    """`line_task` with given test inputs and starts."""
     steps = 31_623
     lr = {
         name: linear_warmup(2e-4, steps, until=share, factor=400 * share, by=by)
         for name, share, by in (("2 %", 0.02, 2.5), ("50 %", 0.5, 3.0))
     }
-    return ReLUTask(_LINE, _LINE_X, 0.345 + np.array(_LINE_Y), x_test, None, lr, 0.999, starts)
+    return ReLUTask(LINE, _POINTS, 0.345 + np.array(_HEIGHTS), x_test, None, lr, 0.999, starts)
 
 
 def two_layer_task(*, rng: np.random.Generator) -> ReLUTask:
@@ -166,18 +160,20 @@ def two_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     """
     normal = rng.standard_normal
     samples = normal((15, 2)), normal((1000, 2))
-    return _two(*samples, normal((3, 2)), normal((1, 3)), _gaussian(_TWO, [0.5, 0.0]))
+    weights, starts = (normal((3, 2)), normal((1, 3))), _gaussian(TWO_LAYERS, [0.5, 0.0])
+    return two_layers_from(*samples, *weights, starts)
 
 
-def _two(x, x_test, w, a, starts) -> ReLUTask:
+def two_layers_from(x, x_test, w, a, starts) -> ReLUTask:
+    """`two_layer_task` from points and the weights of a teacher, before all are scaled."""
     steps, (x, x_test, w) = 14_126, (_sphere(rows) for rows in (x, x_test, w))
-    teacher = _TWO_TEACHER.pack([w, np.sign(a)])
-    y, y_test = (_TWO_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
+    teacher = TWO_LAYERS_TEACHER.pack([w, np.sign(a)])
+    y, y_test = (TWO_LAYERS_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
     lr = {"small": constant(0.13, steps)} | {
         f"{100 * share:.0f} %": step_decay(0.455, steps, at=share, by=by)
         for share, by in ((0.1, 2), (0.3, 4), (0.5, 5))
     }
-    return ReLUTask(_TWO, x, y, x_test, y_test, lr, 0.99, starts)
+    return ReLUTask(TWO_LAYERS, x, y, x_test, y_test, lr, 0.99, starts)
 
 
 def three_layer_task(*, rng: np.random.Generator) -> ReLUTask:
@@ -196,19 +192,20 @@ def three_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     samples = rng.standard_normal((50, 5)), rng.standard_normal((1000, 5))
     task = None
     while task is None or not 0.25 < task.y.var() < 1.25:
-        teacher = gaussian_start(_THREE_TEACHER, 1.0, rng=rng)[0]
-        task = _three(*samples, teacher, _gaussian(_THREE, 0.8))
+        teacher = gaussian_start(THREE_LAYERS_TEACHER, 1.0, rng=rng)[0]
+        task = three_layers_from(*samples, teacher, _gaussian(THREE_LAYERS, 0.8))
     return task
 
 
-def _three(x, x_test, teacher, starts) -> ReLUTask:
+def three_layers_from(x, x_test, teacher, starts) -> ReLUTask:
+    """`three_layer_task` from points, before they are scaled, and a teacher."""
     steps, (x, x_test) = 10_001, (_sphere(rows) for rows in (x, x_test))
-    y, y_test = (_THREE_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
+    y, y_test = (THREE_LAYERS_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
     lr = {"small": constant(0.011, steps)} | {
         f"{100 * share:.0f} %": sqrt_warmup(0.04, steps, until=share, by=by)
         for share, by in ((0.1, 3.5), (0.3, 2.5), (0.5, 5))
     }
-    return ReLUTask(_THREE, x, y, x_test, y_test, lr, 0.99, starts)
+    return ReLUTask(THREE_LAYERS, x, y, x_test, y_test, lr, 0.99, starts)
 
 
 def _gaussian(network: ReLUNetwork, scales: ArrayLike) -> Callable:

@@ -1,4 +1,4 @@
-"""Many draws of a noisy teacher, one at a time; public in `dlnlib.stopping`."""
+"""Windows and mean curves of many draws of a noisy teacher, one draw at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_count, as_depth, as_positive, as_scalar, as_spiked, as_start, as_times
-from dlnlib.stopping import StoppingWindow
 from dlnlib.stopping.mode_tables import Flow, mode_flow
 from dlnlib.stopping.search import visited_curves
-from dlnlib.stopping.window import as_noise, as_variant, one_window
+from dlnlib.stopping.window import StoppingWindow, as_noise, as_variant, one_window
 
 
 @dataclass(frozen=True, eq=False)

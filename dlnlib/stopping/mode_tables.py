@@ -1,10 +1,10 @@
 """Aligned modes as constants and tables, so that compiled code can read a strength off a time.
 
 Two layers need constants alone.  All modes of a greater depth share two functions of one variable
-(see `dlnlib._clock`): the logit z of a/s as a function of the clock F while a mode rises, and that
-of s/a while it falls.  They are tabulated once per depth at even steps of ``w = asinh F`` (rising)
-and ``w = log F`` (falling), in which z is smooth and nearly linear at both ends, with slopes for
-cubic Hermite interpolation, which is good to about 1e-9 in z.
+(see `dlnlib.modes.clock`): the logit z of a/s as a function of the clock F while a mode rises, and
+that of s/a while it falls.  They are tabulated once per depth at even steps of ``w = asinh F``
+(rising) and ``w = log F`` (falling), in which z is smooth and nearly linear at both ends, with
+slopes for cubic Hermite interpolation, which is good to about 1e-9 in z.
 """
 
 from functools import cache
@@ -17,23 +17,11 @@ from scipy.special import expit
 from dlnlib.modes.clock import clock_speed, decay_clock, layers, rise_clock
 
 CONSTANT = 0
-
-
 RISING = 1
-
-
 FALLING = 2
-
-
 VANISHING = 3
-
-
 _NODES = 8193
-
-
 _ENDS = 60.0  # logits beyond which the asymptotic laws are exact
-
-
 _LONGEST = 1e13  # e-folds that a deep mode may wait; beyond, too few digits are left for its rise
 
 

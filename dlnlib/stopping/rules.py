@@ -1,17 +1,10 @@
-r"""When to stop training: rules with one signature, and their regret.
+r"""Stop rules with one signature, and their regret.
 
-A rule takes a `Run`, the record of one training, and returns a time.  A rule that finds no reason
-to stop returns the end of the run.  Errors are those of the end-to-end map W(t):
+Errors are those of the end-to-end map W(t):
 
 * training: :math:`|W - \Sigma|_F^2`, what gradient flow descends, up to a constant and a factor;
 * test: :math:`|W - W^*|_F^2`, or any held-out error; only `oracle` and `regret` look at it;
 * validation: the same on samples kept out of training.
-
-References
-----------
-Prechelt, "Early stopping - but when?", in Neural Networks: Tricks of the Trade, 1998 (validation).
-Mahsereci, Balles, Lassner, Hennig, "Early stopping without a validation set", arXiv 1703.09580,
-2017 (evidence-based).
 """
 
 from collections.abc import Callable

@@ -19,18 +19,21 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 
 from dlnlib._compiled import compiled
-from dlnlib.stopping.mode_tables import FALLING, RISING, VANISHING
+from dlnlib.stopping.mode_tables import FALLING, RISING, VANISHING, Flow
 
 _STEP = 0.5  # e-folds of the fastest mode per visit
-
-
 _ROUNDING = 1e-14  # a sum this much smaller than its terms is zero
-
-
 _SETTLED = 1e-6  # a mode closer to its end than this, or that much weaker than the first, is done
-
-
 _MOST_VISITS = 200_000
+
+
+class _Scene(NamedTuple):
+    """A spectrum, its targets, the modes that are noise, and the share of energy to watch for."""
+
+    flow: Flow
+    m: np.ndarray
+    noise: np.ndarray
+    level: float
 
 
 class Look(NamedTuple):
@@ -192,9 +195,10 @@ def _part(look, which, level):
 
 @compiled()
 @no_type_check
-def _root(span, which, level, flow, m, noise, work):
+def _root(span, which, scene, work):
     """Where a part crosses zero between two times, by false position (Illinois)."""
     left, right, low, high = span
+    flow, m, noise, level = scene
     middle, side = left, 0
     for _ in range(100):
         before, middle = middle, (left * high - right * low) / (high - low)
@@ -216,12 +220,13 @@ def _root(span, which, level, flow, m, noise, work):
 
 @compiled()
 @no_type_check
-def _over(flow, m, noise, a, best, level):
+def _over(scene, a, best):
     """Whether nothing later can beat the minima found, or bring the noise below its level.
 
     A mode stays between its strength and its end.  The largest share is then at most that of a
     mode at its upper bound with all others at their lower ones, and H is at least -log of it.
     """
+    flow, m, noise, level = scene
     whole, of_noise, of_signal, error = 0.0, 0.0, 0.0, 0.0
     for k in range(a.size):
         low, high = min(a[k], flow.s[k]), max(a[k], flow.s[k])
@@ -255,8 +260,9 @@ def _keep(which, time, best, times, look):
 
 @compiled()
 @no_type_check
-def _see_the_end(flow, m, noise, level, look, best, times):
+def _see_the_end(scene, look, best, times):
     """Put off for ever what is lower, or not exceeded, at infinite time."""
+    flow, m, noise, level = scene
     still = np.zeros(m.size)
     entropy, _, share = _shares(noise, flow.s, flow.log_s, still)
     error, _ = _errors(flow, m, flow.s, still, still)
@@ -275,6 +281,7 @@ def search(flow, m, noise, level):
     A minimum that is approached at late times only, or a level that is never exceeded for good,
     gives infinity.
     """
+    scene = _Scene(flow, m, noise, level)
     work, now = np.empty((4, m.size)), 0.0
     look = _look(now, flow, m, noise, work)
     best, times = np.array([look.entropy, look.error]), np.zeros(3)
@@ -285,16 +292,16 @@ def search(flow, m, noise, level):
             if part > 0 and falling[which]:
                 falling[which] = False
                 span = since[which], now, low[which], part
-                lowest = _root(span, which, level, flow, m, noise, work)
+                lowest = _root(span, which, scene, work)
                 _keep(which, lowest, best, times, _look(lowest, flow, m, noise, work))
             elif part < 0:
                 falling[which], since[which], low[which] = True, now, part
         passed = not (falling[0] or falling[1])  # a bound from just before now is a bound, too
-        if look.fastest == 0 or (passed and _over(flow, m, noise, work[0], best, level)):
+        if look.fastest == 0 or (passed and _over(scene, work[0], best)):
             break
         now += _STEP / look.fastest
         look = _look(now, flow, m, noise, work)
-    _see_the_end(flow, m, noise, level, look, best, times)
+    _see_the_end(scene, look, best, times)
     return times[0], times[1], times[2]
 
 

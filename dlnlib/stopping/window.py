@@ -1,19 +1,4 @@
-r"""When to stop: least entropy t*, least test error t_opt, start of memorisation t**.
-
-The network holds aligned modes a_k(t) (see `dlnlib.modes`), the teacher W* has the targets
-m_k = u_k^T W* v_k in their directions, and the test error of whitened inputs is
-
-    E(t) = |W(t) - W*|_F^2 = sum_k (a_k^2 - 2 a_k m_k) + |W*|_F^2.
-
-The spectral entropy sees the a_k alone, the test error also the m_k: the *stopping window*
-t* <= t_opt <= t** asks how much of the second the first can tell.
-Rules that stop a run without knowing the m_k share one signature, ``rule(run) -> time``.
-
-References
-----------
-Gavish, Donoho, "Optimal shrinkage of singular values", IEEE Trans. Inf. Theory 2017, for the
-targets m_k; Saxe, McClelland, Ganguli, ICLR 2014, for the modes.
-"""
+"""The stopping window of a spectrum of aligned modes: by search, or closed for two levels."""
 
 import math
 from dataclasses import dataclass
@@ -79,10 +64,11 @@ def mode_window(
 
     Parameters
     ----------
-    s : (K,) array_like
-        Singular values of the observed correlation, >= 0.
-    m : (K,) array_like
-        Targets u_k^T W* v_k of the modes in the teacher (see `teacher_targets`), of any sign.
+    s : (K,) or (N, K) array_like
+        Singular values of the observed correlation, >= 0; one spectrum, or one per row.
+    m : array_like like s
+        Targets u_k^T W* v_k of the modes in the teacher (see `dlnlib.tasks.teacher_targets`), of
+        any sign.
     a0 : float or (K,) array_like
         Strengths at t = 0, > 0.
     noise_modes : int or (K,) array_like of bool
@@ -95,7 +81,8 @@ def mode_window(
     Returns
     -------
     StoppingWindow
-        Times to about 1e-9 of the time of the fastest change; of equal minima the earliest.  An
+        Floats, or arrays (N,) for many spectra.  Times are good to about 1e-9 of the time of the
+        fastest change; of equal minima the earliest counts.  An
         entropy below 1e-300 counts as zero, so that a0 is sensible down to about 1e-100 with two
         layers.  A deeper mode waits about (s/a0)^(1-2/L) e-folds, of which times keep 16 digits.
 
@@ -111,44 +98,9 @@ def mode_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.454, 1.7, 3.453)
     """
-    options = {"tau": tau, "depth": depth, "variant": variant, "level": level}
-    table = as_vector("s", s)[None], as_vector("m", m)[None]
-    windows = mode_windows(*table, a0, noise_modes=noise_modes, **options)
-    return StoppingWindow(*(float(times[0]) for times in vars(windows).values()))
-
-
-def mode_windows(
-    s: ArrayLike,
-    m: ArrayLike,
-    a0: ArrayLike,
-    *,
-    noise_modes: ArrayLike,
-    tau: float = 1.0,
-    depth: float = 2,
-    variant: str = "half",
-    level: float = 0.01,
-) -> StoppingWindow:
-    """Stopping windows of many spectra with the same modes counted as noise.
-
-    Parameters
-    ----------
-    s, m : (N, K) array_like
-        Singular values and targets, one spectrum per row.
-    a0, noise_modes, tau, depth, variant, level
-        As in `mode_window`, the same for all spectra.
-
-    Returns
-    -------
-    StoppingWindow
-        With arrays (N,).
-
-    Raises
-    ------
-    ValueError
-        As in `mode_window`.
-    """
-    values = as_matrix("s", as_shaped("s", s, SIGN_HINT))
-    targets = as_matrix("m", m, values.shape)
+    single = np.ndim(s) < 2
+    values = as_shaped("s", as_vector("s", s)[None] if single else as_matrix("s", s), SIGN_HINT)
+    targets = as_matrix("m", as_vector("m", m)[None] if single else m, values.shape)
     start = as_start(a0, values.shape[1])
     noise = as_noise(noise_modes, values.shape[1])
     tau, depth = as_scalar("tau", tau), as_depth(depth)
@@ -156,7 +108,7 @@ def mode_windows(
     times = np.empty((3, len(values)))
     for i, (one, target) in enumerate(zip(values, targets, strict=True)):
         times[:, i] = one_window(mode_flow(one, start, tau, depth), target, noise, share, level)
-    return StoppingWindow(*times)
+    return StoppingWindow(*(map(float, times[:, 0]) if single else times))
 
 
 def one_window(

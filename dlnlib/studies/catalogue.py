@@ -1,4 +1,4 @@
-"""The sweeps behind the result tables of the book: ``python -m dlnlib.studies [name ...]``.
+"""The sweeps behind the tables of the book, by name.
 
 A study is run in a folder of its own and its table moved beside the chapters when it is complete,
 so that an interrupted run goes on where it stood and a committed table is never half made.
@@ -6,21 +6,18 @@ so that an interrupted run goes on where it stood and a committed table is never
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from dlnlib.studies import sweep
 from dlnlib.studies.regret import spiked_regret
 from dlnlib.studies.regret_digits import digits_regret
+from dlnlib.studies.sweeps import sweep
 
 #: Folder of the tables, from the root of the book.
 TABLES = Path("chapters", "tables")
-
-
 UNFINISHED = Path("_build", "tables")
 
 
@@ -129,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m dlnlib.studies", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m dlnlib.studies", description="Make the result tables."
+    )
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(STUDIES))
     parser.add_argument("--jobs", type=int, default=-1, help="processes; all cores by default")
     parser.add_argument("--folder", default=".", help="root of the book")
@@ -142,7 +141,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make_table(name, given.folder, n_jobs=given.jobs, progress=True)
         print(f"{Path(given.folder, TABLES, name)}.csv", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Regret of the stop rules on noisy low-rank teachers, for `dlnlib.studies`.
+"""Regret of the stop rules on noisy low-rank teachers.
 
 The teacher is seen through samples with exactly white inputs, so that the correlation of any part
 of the samples is W* plus Gaussian noise: noise / sqrt(n_in) per entry for all of them, and
@@ -21,11 +21,7 @@ from dlnlib.stopping import RULES, Run, regret, validation_patience
 from dlnlib.tasks import Modes, project, spiked_teacher, svd_modes
 
 VALIDATION = 0.2  # share of the samples kept out for validation
-
-
 Outcome = tuple[float, float, float]  # regret, time in units of the best, test error
-
-
 SPIKES = {"one": (1.0,), "equal": (1.0, 1.0, 1.0), "levels": (4.0, 2.0, 1.0)}
 
 
@@ -53,6 +49,7 @@ def split_teacher(
 
 
 def spiked_regret(
+    *,
     signal: float,
     spikes: str,
     dimension: int,
@@ -76,7 +73,7 @@ def spiked_regret(
         split = split_teacher(strengths, dimension, fraction=VALIDATION, rng=stream)
         modes = svd_modes(split.all), svd_modes(split.train)
         full, part = (
-            train(basis, split, noise, len(strengths), a0, depth, stream)
+            train(_Observed(split, basis, noise, len(strengths)), a0, depth, stream)
             for basis, noise in zip(modes, (1.0, 1 / np.sqrt(1 - VALIDATION)), strict=True)
         )
         found.append(regrets(full, part) | _without_training(split, modes[0], full))
@@ -139,15 +136,44 @@ def _short(x: float) -> float:
     return float(f"{x:.5g}")  # what follows may differ between machines
 
 
-def _aligned(modes, split, noise, signals, a0, depth, rng) -> Run:
-    t = _times(modes.s[: max(_marks(modes, noise, signals)) + 1], a0, depth)
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """A teacher as one training sees it: the modes of its correlation, of which signals lead."""
+
+    split: Split
+    modes: Modes
+    noise: float
+    signals: int
+
+    @property
+    def edge(self) -> int:
+        """Number of the first mode below the edge of the noise."""
+        return int((self.modes.s <= bulk_edge(noise=self.noise, aspect=1.0)).argmax())
+
+    def run(self, t: np.ndarray, a: np.ndarray, entropy: np.ndarray, distance: Callable) -> Run:
+        """The run, from its modes and the squared distance of its maps to a target."""
+        return Run(
+            t=t,
+            entropy=entropy,
+            train_error=distance(self.modes.matrix()),
+            test_error=distance(self.split.teacher),
+            validation_error=distance(self.split.validation),
+            noise_mode=a[:, self.signals] / self.modes.s[self.signals],
+            edge_mode=a[:, self.edge] / self.modes.s[self.edge],
+            noise_energy=len(self.modes.s) * self.noise**2,
+        )
+
+
+def _aligned(seen: _Observed, a0: float, depth: int, rng: np.random.Generator) -> Run:
+    modes = seen.modes
+    t = _times(modes.s[: max(seen.signals, seen.edge) + 1], a0, depth)
     a = mode_strength(t, modes.s, a0, depth=depth)
 
     def distance(target):
         inner = project(target, modes)
         return (a**2).sum(axis=1) - 2 * a @ inner + (target**2).sum()
 
-    return _record(t, a, spectral_entropy(a), distance, modes, split, noise, signals)
+    return seen.run(t, a, spectral_entropy(a), distance)
 
 
 def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
@@ -160,40 +186,19 @@ def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
     return t[np.append(True, np.diff(t) > 1e-6 * end)]
 
 
-def _random(modes, split, noise, signals, a0, depth, rng) -> Run:
-    size = len(modes.s)
+def _random(seen: _Observed, a0: float, depth: int, rng: np.random.Generator) -> Run:
+    modes, size = seen.modes, len(seen.modes.s)
     weights = gaussian_weights([size] * (depth + 1), a0 ** (1 / depth) / np.sqrt(size), rng=rng)
-    end = 2.5 * learning_time(modes.s[signals : signals + 1], a0, 0.9, depth=depth)[0]
+    end = 2.5 * learning_time(modes.s[seen.signals : seen.signals + 1], a0, 0.9, depth=depth)[0]
     t = np.linspace(0, end, 300)
     w = gradient_flow(t, weights, modes.matrix(), rtol=1e-6, atol=1e-9).product
 
     def distance(target):
         return ((w - target) ** 2).sum(axis=(1, 2))
 
-    return _record(t, project(w, modes), map_entropy(w), distance, modes, split, noise, signals)
+    return seen.run(t, project(w, modes), map_entropy(w), distance)
 
 
 def map_entropy(w: Float[np.ndarray, "T out in"]) -> Float[np.ndarray, "T"]:
     """Spectral entropy of maps, from their squared singular values."""
     return spectral_entropy(np.linalg.eigvalsh(w @ w.mT).clip(0), power=1)
-
-
-def _record(t, a, entropy, distance, modes, split, noise, signals) -> Run:
-    """The run, from its modes and the squared distance of its maps to a target."""
-    noise_mode, edge_mode = _marks(modes, noise, signals)
-    return Run(
-        t=t,
-        entropy=entropy,
-        train_error=distance(modes.matrix()),
-        test_error=distance(split.teacher),
-        validation_error=distance(split.validation),
-        noise_mode=a[:, noise_mode] / modes.s[noise_mode],
-        edge_mode=a[:, edge_mode] / modes.s[edge_mode],
-        noise_energy=len(modes.s) * noise**2,
-    )
-
-
-def _marks(modes: Modes, noise: float, signals: int) -> tuple[int, int]:
-    """Numbers of the first noise mode, and of the first mode below the edge of the noise."""
-    below = modes.s <= bulk_edge(noise=noise, aspect=1.0)
-    return signals, int(below.argmax())

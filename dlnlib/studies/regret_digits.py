@@ -17,8 +17,6 @@ from dlnlib.tasks import Task, linear_task, svd_modes
 from dlnlib.tasks.task import digits
 
 HIDDEN = 32
-
-
 SHUFFLES = 5
 
 
@@ -40,6 +38,7 @@ class _Samples:
 
 
 def digits_regret(
+    *,
     samples: int,
     label_noise: float,
     inputs: str,

@@ -1,15 +1,4 @@
-"""Many runs of one experiment over a grid of parameters, into one tidy table.
-
-Each cell of the grid has a random stream of its own, made from the seed and the parameters of the
-cell alone.  So a table does not depend on the order of the cells, the number of processes, the
-machines they run on, or the rest of the grid, and any row can be made again on its own.
-
-Finished cells are on disk before the next ones are taken: a sweep that was killed goes on where it
-stood.  Cells run in joblib processes, or on a Dask cluster::
-
-    with joblib.parallel_config(backend="dask"):
-        sweep(experiment, grid, seed=0, path="table.csv")
-"""
+"""A sweep: cells with random streams of their own, run in processes and kept as they finish."""
 
 import hashlib
 import inspect
@@ -26,8 +15,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from dlnlib import __version__
-from dlnlib.studies import grid_cells
-from dlnlib.studies.tables import Cell, Table, as_frame, as_text, block, cell_key, parsed, write
+from dlnlib.studies.tables import (
+    Cell,
+    Table,
+    as_frame,
+    as_text,
+    block,
+    cell_key,
+    grid_cells,
+    parsed,
+    write,
+)
 
 
 def sweep(

@@ -1,4 +1,4 @@
-"""Result tables as text: a header that says where they come from, and one block per cell.
+"""Grids of parameters, and result tables as text: a header, and one block per cell.
 
 The file is CSV.  Its first lines start with ``# `` and hold ``key: value`` pairs; a line of column
 names follows; then the rows of each cell, closed by an empty line.  A block without that line was

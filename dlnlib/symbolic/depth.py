@@ -7,8 +7,7 @@ import operator
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step
-from dlnlib.symbolic.derivation import a, a0, ddt, functions, s, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a, a0, ddt, functions, s, t, tau
 
 x, y = sp.symbols("x y", positive=True)
 

@@ -14,12 +14,8 @@ from sympy.printing.latex import LatexPrinter
 
 # the symbols every derivation shares
 t, tau, s, a, a0 = sp.symbols("t tau s a a_0", positive=True)
-
-
 # the index of a rule stands for any index; that of a sum is bound; a(k, t) is typeset a_k
 k, j = sp.symbols("k j", integer=True, positive=True)
-
-
 Rule = tuple[sp.Expr, sp.Expr]
 
 

@@ -8,19 +8,12 @@ the point where a step says so.
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step
-from dlnlib.symbolic.derivation import a0, ddt, functions, j, k, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a0, ddt, functions, j, k, t, tau
 
 # functions of the index and of time: a(k, t) is the strength of mode k
 strength, share = (sp.Function(name, positive=True) for name in "ap")
-
-
 growth = sp.Function("g", real=True)
-
-
 entropy, mean = functions(r"H \bar{g}")
-
-
 p, g, log_p = share(k, t), growth(k, t), sp.log(share(k, t))
 
 

@@ -7,15 +7,11 @@ strengths of a signal and of a noise mode.
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step, logistic
-from dlnlib.symbolic.derivation import a0, ddt, functions, s, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a0, ddt, functions, s, t, tau
+from dlnlib.symbolic.modes import logistic
 
 n = sp.Symbol("n", positive=True)  # target of the noise modes; that of the signal modes is s
-
-
 signal, noise = (sp.Function(name, positive=True)(t) for name in ("a_s", "a_n"))
-
-
 level_flow = (
     (ddt(signal), 2 * signal * (s - signal) / tau),
     (ddt(noise), 2 * noise * (n - noise) / tau),

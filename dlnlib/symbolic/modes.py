@@ -10,8 +10,7 @@ neural networks", ICLR 2014, arXiv 1312.6120.
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step
-from dlnlib.symbolic.derivation import a, a0, ddt, functions, s, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a, a0, ddt, functions, s, t, tau
 
 
 def mode_equation() -> Derivation:

@@ -12,8 +12,8 @@ neural networks", ICLR 2014, arXiv 1312.6120.
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step, logistic
-from dlnlib.symbolic.derivation import a0, ddt, functions, operators, s, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a0, ddt, functions, operators, s, t, tau
+from dlnlib.symbolic.modes import logistic
 
 
 def cosine_law(modes: int = 3) -> Derivation:

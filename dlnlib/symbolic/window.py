@@ -7,16 +7,12 @@ both levels grow at the same rate (`two_level_minimum`).
 
 import sympy as sp
 
-from dlnlib.symbolic import Derivation, Step, logistic
-from dlnlib.symbolic.derivation import a0, ddt, s, t, tau
+from dlnlib.symbolic.derivation import Derivation, Step, a0, ddt, s, t, tau
 from dlnlib.symbolic.levels import level_flow, n, noise, signal
+from dlnlib.symbolic.modes import logistic
 
 m, r, many = sp.symbols("m r nu", positive=True)
-
-
 layers = sp.Symbol("L", positive=True)
-
-
 gap, wait = sp.symbols("Delta T", positive=True)  # a_s - a_n; the time the signal takes
 
 

@@ -1,7 +1,4 @@
-"""Singular value decompositions with repeatable signs: modes, whitening; random directions.
-
-Modes and whitening are public in `dlnlib.tasks`.
-"""
+"""Singular bases with repeatable signs: modes, whitening, projection, random directions."""
 
 from dataclasses import dataclass
 
@@ -57,6 +54,10 @@ def svd_modes(sigma: ArrayLike) -> Modes:
     Parameters
     ----------
     sigma : array_like (out, in)
+
+    Returns
+    -------
+    Modes
 
     Raises
     ------

@@ -1,14 +1,4 @@
-r"""Tasks for a deep linear network: a hierarchical tree, a noisy spiked teacher, real digits.
-
-A task is its input-output correlation :math:`\Sigma_{yx} = E[y x^T]`, of shape (out, in), for
-whitened inputs, :math:`E[x x^T] = I`; gradient flow sees nothing else of the data.  Samples are
-rows: inputs are (P, in) and outputs (P, out), and an average over them stands for E.
-
-References
-----------
-Tree: Saxe, McClelland & Ganguli, PNAS 116, 11537 (2019).  Spiked teacher: Benaych-Georges &
-Nadakuditi, J. Multivariate Anal. 111, 120 (2012).
-"""
+"""A task, and tasks from samples, from a spiked teacher, and from handwritten digits."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,8 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_count, as_pairs, as_share, as_spiked
-from dlnlib.tasks import AffineMap, Modes, project, svd_modes, whiten
-from dlnlib.tasks.basis import haar
+from dlnlib.tasks.basis import AffineMap, Modes, haar, project, svd_modes, whiten
 
 
 @cache

@@ -1,7 +1,6 @@
-"""Exact second moments of features that diffuse down a tree; nothing here is random.
+"""Features that diffuse down a tree: samples of them, and their exact second moments.
 
 Levels run from the root (0) to the leaves (``depth``), which are the P items.
-The functions of general use are public in `dlnlib.tasks`.
 """
 
 import numpy as np
@@ -9,6 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_count, as_nonnegative
+from dlnlib.tasks.task import Task
 
 
 def tree_sizes(depth: int, branching: ArrayLike) -> Int[np.ndarray, "levels"]:
@@ -76,6 +76,10 @@ def tree_covariance(
         As in `leaf_groups`.
     flip : float or array_like (depth,)
         Probability that the sign flips along a branch, in [0, 1/2]; from the root down.
+
+    Returns
+    -------
+    ndarray (P, P)
 
     Raises
     ------

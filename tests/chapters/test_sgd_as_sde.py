@@ -15,7 +15,6 @@ from dlnlib.sgd import (
     stability_threshold,
     train_diagonal,
 )
-from dlnlib.sgd.sde import sde_path
 
 
 def generator(seed=0):
@@ -60,7 +59,7 @@ def test_sgd_sde():
         [(x[i] @ (u * v) - y[i]) * np.concatenate([x[i] * v, x[i] * u]) for i in range(3)]
     )
     paths = math.sqrt(lr) * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
-    runs = sde_path(x, y, [lr], paths[:, None, None], u0=u, v0=v, covariance="centred")
+    runs = sde_diagonal(x, y, [lr], brownian=paths[:, None, None], u0=u, v0=v, covariance="centred")
     moved = np.concatenate([runs.u, runs.v], axis=-1)[:, 1] - np.concatenate([u, v])
     np.testing.assert_allclose(moved.mean(axis=0), -lr * steps.mean(axis=0), atol=1e-15)
     fluctuation = (moved[1:] - moved[0]).T
@@ -89,8 +88,8 @@ def test_multiplicative_noise():
     pieces, n = 40, 2
     root = math.sqrt(lr / pieces / substeps)
     paths = root * generator(5).standard_normal((30, pieces, substeps, n))
-    runs = sde_path(
-        x, y, [lr / pieces] * pieces, paths, u0=1.0, v0=0.4, label_noise=q, factor=pieces,
+    runs = sde_diagonal(
+        x, y, [lr / pieces] * pieces, brownian=paths, u0=1.0, v0=0.4, label_noise=q, factor=pieces,
         record=range(pieces + 1),
     )  # fmt: skip
     squares = (runs.beta @ x.T - y) ** 2 + q**2

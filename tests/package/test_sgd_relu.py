@@ -223,7 +223,7 @@ def test_gaussian_start_has_the_scales_asked_for():
 def test_compiled_code_is_kept():
     """A second process finds the loop compiled."""
     code = (
-        "import dlnlib._relu_kernel as k, dlnlib.relu as r\n"
+        "import dlnlib.sgd.relu_kernel as k, dlnlib.sgd as r\n"
         "n = r.ReLUNetwork((1, 2, 1))\n"
         "r.train_relu(n, [0.0] * n.n_parameters, [[1.0]], [1.0], [0.1], batch=None)\n"
         "print(sum(k.sgd_steps.stats.cache_hits.values()))"

@@ -17,7 +17,6 @@ from dlnlib.stopping import (
     excess_error,
     memorisation_time,
     mode_window,
-    mode_windows,
     spiked_draws,
     spiked_spectra,
     two_level_window,
@@ -236,7 +235,7 @@ def test_symmetries(depth):
 def test_many_spectra_are_each_one_spectrum():
     pairs = [spectrum(seed, [2.0]) for seed in range(6)]
     s, m = (np.array(x) for x in zip(*pairs, strict=True))
-    many = mode_windows(s, m, 1e-3, noise_modes=1)
+    many = mode_window(s, m, 1e-3, noise_modes=1)
     single = [mode_window(*pair, 1e-3, noise_modes=1) for pair in pairs]
     for name in ("t_star", "t_opt", "t_memorisation"):
         np.testing.assert_array_equal(getattr(many, name), [getattr(w, name) for w in single])

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from dlnlib.diagonal import hyperbolic_entropy
+from helpers import hyperbolic_entropy
 from scipy.linalg import expm
 
 from dlnlib.entropy import energy_shares, spectral_entropy

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dlnlib.weights import interference
+from helpers import interference
 
 from dlnlib.flow import aligned_weights, balance, balanced_weights, gaussian_weights, product
 from dlnlib.tasks import project, svd_modes

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from dlnlib.sparsity import l0_norm, l1_norm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,13 +91,6 @@ def test_ranks_are_ordered_and_free_of_scale(s, threshold):
     assert numerical_rank(doubled, threshold) == numerical_rank(values, threshold)
 
 
-def test_l0_and_l1():
-    values = [[0.0, -2.0, 1e-60], [1.0, 0.5, -0.5]]
-    assert l0_norm(values).tolist() == [2, 3]
-    assert l0_norm(values, 1e-50).tolist() == [1, 3]
-    assert l1_norm(values).tolist() == [2, 2]
-
-
 def test_bad_input():
     with pytest.raises(ValueError, match="must not be negative"):
         feature_sparsity([[1.0, -1.0]], correlation=0.9)
@@ -110,5 +102,3 @@ def test_bad_input():
         numerical_rank([np.nan, 1.0], 0.1)
     with pytest.raises(ValueError, match="singular_values must not be negative"):
         numerical_rank([-1.0, 1.0], 0.1)
-    with pytest.raises(ValueError, match="must not be negative"):
-        l0_norm([1.0], -1.0)

@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from dlnlib.weights import interference
+from helpers import interference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp

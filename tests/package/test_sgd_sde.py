@@ -15,7 +15,6 @@ from dlnlib.sgd import (
     sparse_regression,
     train_diagonal,
 )
-from dlnlib.sgd.sde import sde_path
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.0]])
 Y = np.array([1.0, -0.5])
@@ -93,14 +92,14 @@ def test_one_step_has_the_covariance(model):
     label = model.get("label_noise", 0.0)
     width = 4 if model.get("covariance") == "centred" and label else 2
     paths = np.concatenate([np.zeros((1, width)), np.eye(width)])[:, None, None, :]
-    runs = sde_path(X, Y, [lr], paths, u0=u0, v0=v0, **model)
+    runs = sde_diagonal(X, Y, [lr], brownian=paths, u0=u0, v0=v0, **model)
     moved = np.concatenate([runs.u, runs.v], axis=-1)[:, 1] - np.r_[u0, v0]
     jacobian, residuals = diagonal_jacobian(X, u0, v0), X @ (u0 * v0) - Y
     np.testing.assert_allclose(moved[0], -lr * jacobian.T @ residuals / 2, atol=1e-15)
     matrix = (moved[1:] - moved[0]).T
     expected = lr * gradient_covariance(jacobian, residuals, **model)
     np.testing.assert_allclose(matrix @ matrix.T, expected, atol=1e-15)
-    doubled = sde_path(X, Y, [lr], paths, u0=u0, v0=v0, factor=2, **model)
+    doubled = sde_diagonal(X, Y, [lr], brownian=paths, u0=u0, v0=v0, factor=2, **model)
     np.testing.assert_allclose(
         np.concatenate([doubled.u, doubled.v], axis=-1)[1:, 1] - np.r_[u0, v0] - moved[0],
         math.sqrt(2) * matrix.T,
@@ -128,10 +127,10 @@ def test_strong_order_is_one_half():
     """Mean distance at the end from the path with 256 substeps, on the same Brownian motion."""
     lr, model = [0.2, 0.2], {"u0": 1.0, "v0": 0.3, "label_noise": 1.0}
     paths = brownian(generator(5), 500, lr, 256)
-    fine = sde_path(X, Y, lr, paths, **model).beta[:, -1]
+    fine = sde_diagonal(X, Y, lr, brownian=paths, **model).beta[:, -1]
     errors = []
     for substeps in (4, 8, 16, 32):
-        coarse = sde_path(X, Y, lr, coarser(paths, 256 // substeps), **model)
+        coarse = sde_diagonal(X, Y, lr, brownian=coarser(paths, 256 // substeps), **model)
         errors.append(np.linalg.norm(coarse.beta[:, -1] - fine, axis=-1).mean())
     assert fitted_order(errors) == pytest.approx(0.5, abs=0.12)
 
@@ -148,7 +147,7 @@ def test_weak_order_is_one():
         grid = np.array(list(itertools.product(nodes, repeat=substeps)))
         weight = np.prod(list(itertools.product(weights, repeat=substeps)), axis=1)
         paths = math.sqrt(lr[0] / substeps) * grid[:, None, :, None]
-        runs = sde_path(X[:1], Y[:1], lr, paths, u0=1.0, v0=0.3, label_noise=1.0)
+        runs = sde_diagonal(X[:1], Y[:1], lr, brownian=paths, u0=1.0, v0=0.3, label_noise=1.0)
         means.append(weight @ (runs.u[:, -1] ** 2).sum(axis=-1))
     assert (means[0] - means[1]) / (means[1] - means[2]) == pytest.approx(2, abs=0.1)
     assert abs(means[0] - means[1]) > 1e-9
@@ -158,7 +157,7 @@ def test_fine_steps_agree_with_the_multiplicative_form():
     """Ito in the coordinates u + v and u - v, whose logarithms have additive noise."""
     lr, q, substeps = [0.5, 0.5], 0.6, 1024
     paths = brownian(generator(6), 20, lr, substeps)
-    runs = sde_path(X, Y, lr, paths, u0=1.0, v0=0.3, batch=None, label_noise=q)
+    runs = sde_diagonal(X, Y, lr, brownian=paths, u0=1.0, v0=0.3, batch=None, label_noise=q)
     for path, end in zip(paths, runs.beta[:, -1], strict=True):
         plus, minus, h = np.full(3, 1.3), np.full(3, 0.7), lr[0] / substeps
         spread = lr[0] * q**2 / 4 * (X**2).sum(axis=0)
@@ -171,7 +170,7 @@ def test_fine_steps_agree_with_the_multiplicative_form():
 
 def test_without_noise_it_is_the_flow():
     lr = constant(0.05, 40)
-    runs = sde_path(X, Y, lr, np.zeros((1, 40, 64, 2)), u0=0.5, v0=0.2)
+    runs = sde_diagonal(X, Y, lr, brownian=np.zeros((1, 40, 64, 2)), u0=0.5, v0=0.2)
     flow = diagonal_flow([2.0], X, Y, u0=0.5, v0=0.2)
     np.testing.assert_allclose(runs.beta[0, -1], flow.beta[0, -1], atol=2e-4)
 
@@ -211,7 +210,7 @@ def test_runs_and_records(task):
     root = np.sqrt(0.05 / 10)
     streams = generator(1).spawn(3)
     paths = np.array([root * s.standard_normal((300, 10, 20)) for s in streams])
-    same = sde_path(task.x, task.y, lr, paths)
+    same = sde_diagonal(task.x, task.y, lr, brownian=paths)
     np.testing.assert_allclose(same.u[:, -1], many.u[:, -1], rtol=1e-9)
 
 
@@ -240,6 +239,6 @@ def test_bad_models(options, message):
 
 def test_bad_paths_and_jacobians():
     with pytest.raises(ValueError, match="brownian must have shape"):
-        sde_path(X, Y, [0.1], np.zeros((1, 1, 1, 3)))
+        sde_diagonal(X, Y, [0.1], brownian=np.zeros((1, 1, 1, 3)))
     with pytest.raises(ValueError, match="one row per residual"):
         gradient_covariance(X, [1.0])

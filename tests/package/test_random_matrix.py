@@ -22,7 +22,6 @@ from dlnlib.random_matrix import (
     infinite_network,
     optimal_shrinker,
     sharp_critical_dimension,
-    soft_threshold,
     spike_forward,
     typical_spectrum,
 )
@@ -115,7 +114,7 @@ def test_invariants_of_the_spike(noise, aspect, factor):
 def test_the_soft_threshold_lies_below_the_shrinker_and_meets_it_at_the_edge_only(aspect):
     edge = bulk_edge(aspect=aspect)
     s = edge * (1 + np.logspace(-8, 3, 200))
-    gap = optimal_shrinker(s, aspect=aspect) - soft_threshold(s, edge)
+    gap = optimal_shrinker(s, aspect=aspect) - (s - edge)
     assert (gap > 0).all()
     assert gap[0] < 1e-3 * edge
     assert optimal_shrinker([edge, edge / 2], aspect=aspect).tolist() == [0, 0]
@@ -132,7 +131,6 @@ def test_limits_of_the_spike():
         far = spike_forward(1e200, aspect=aspect)
         assert far.s == far.m == 1e200
     assert spike_forward([[1.0, 2.0, 3.0]]).s.shape == (1, 3)
-    assert soft_threshold([1.0, 2.0, 5.0], 2).tolist() == [0, 0, 3]
 
 
 @pytest.mark.parametrize(("n_out", "n_in"), [(300, 300), (120, 300), (300, 120)])
@@ -469,7 +467,6 @@ def test_tiny_starts_do_not_underflow():
         (lambda: bulk_target(1.0, 1.0, noise=0.0), "noise must be positive"),
         (lambda: optimal_shrinker([np.nan]), "s contains NaN"),
         (lambda: optimal_shrinker(-1.0), "s must not be negative.*sign"),
-        (lambda: soft_threshold(1.0, -1.0), "threshold must not be negative.*amplify"),
         (lambda: critical_dimension(1.0, 2.0, 0.1), "must not exceed s.*told from noise"),
         (lambda: critical_dimension(1.0, 0.5, 2.0), "must not exceed s"),
         (lambda: critical_dimension(1.0, 0.5, 0.0), "a0 must be positive"),

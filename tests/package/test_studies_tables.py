@@ -15,7 +15,7 @@ from dlnlib.studies.catalogue import STUDIES, TABLES, Study, main, make_table
 from dlnlib.studies.regret import regrets, spiked_regret, split_teacher, summary
 from dlnlib.studies.tables import cell_key, parsed
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 # cells that are made again, and how many of their draws
 SAMPLE = [
