@@ -207,6 +207,7 @@ def plot_band(
     style: str = "-",
     label: str | None = None,
     band: tuple[float, float] = (0.25, 0.75),
+    line: bool = True,
 ) -> Axes:
     """Median over runs as a line, in a band between two quantiles.
 
@@ -220,9 +221,11 @@ def plot_band(
     colour, style : str
         Of the line; the band has its colour.
     label : str, optional
-        Name of the line in the legend.
+        Name in the legend, of the line if there is one, else of the band.
     band : pair of float
-        The two quantiles, between 0 and 1; quartiles by default.
+        The two quantiles, between 0 and 1; quartiles by default, (0, 1) for the range.
+    line : bool
+        Whether to draw the median.
 
     Returns
     -------
@@ -240,8 +243,10 @@ def plot_band(
         )
     ax = _axes(ax)
     low, middle, high = np.nanquantile(runs, [band[0], 0.5, band[1]], axis=0)
-    ax.plot(x, middle, style, color=colour, label=label)
-    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if line:
+        ax.plot(x, middle, style, color=colour, label=label)
+    name = None if line else label
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, label=name)
     return ax
 
 

@@ -172,6 +172,9 @@ def test_band_holds_the_quartiles_of_the_runs_that_go_on():
     low, high = np.nanquantile(runs, [0.1, 0.9], axis=0)
     assert drawn[:, 1].min() == pytest.approx(low.min())
     assert drawn[:, 1].max() == pytest.approx(high.max())
+    alone = plot_band(T, runs, label="range", band=(0, 1), line=False)
+    assert not alone.lines
+    assert alone.collections[0].get_label() == "range"
     with pytest.raises(ValueError, match="transpose it"):
         plot_band(T, runs.T)
 

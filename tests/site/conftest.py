@@ -87,8 +87,8 @@ def chapter_cells(name: str, *holds: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def window_page(tmp_path_factory) -> Path:
-    """The live figure of the chapter stopping_window, with the imports of its first cell."""
-    cells = chapter_cells("stopping_window", "classes: live-window")
+    """The live figure of the chapter stopping_window, with the cell that computes it."""
+    cells = chapter_cells("stopping_window", "r, K, a0, s0 = ", "classes: live-window")
     return one_page_book(tmp_path_factory.mktemp("window"), *cells)
 
 
