@@ -18,9 +18,9 @@ from dlnlib.random_matrix import (
     spike_forward,
 )
 
-# A quarter circle, x = 2 sin(phi): nodes and weights without the package's quadrature.
-PHI = (np.arange(800) + 0.5) * np.pi / 1600
-X, RHO = 2 * np.sin(PHI), 4 * np.cos(PHI) ** 2 / np.pi * (np.pi / 1600)
+# A quarter circle, x = 2 sin(angle): nodes and weights without the package's quadrature.
+ANGLE = (np.arange(800) + 0.5) * np.pi / 1600
+X, RHO = 2 * np.sin(ANGLE), 4 * np.cos(ANGLE) ** 2 / np.pi * (np.pi / 1600)
 SEEDS = pytest.mark.parametrize("seed", range(5))
 
 
@@ -75,7 +75,7 @@ def test_noise_functions(a0):
     assert q[0] == pytest.approx(a0**2)
     # Against many explicit modes at the quantiles of the bulk.
     d = 4000
-    cdf = (2 * PHI + np.sin(2 * PHI)) / np.pi
+    cdf = (2 * ANGLE + np.sin(2 * ANGLE)) / np.pi
     x = np.interp((np.arange(d) + 0.5) / d, cdf, X)
     explicit = spectral_entropy(mode_strength(t, x, a0))
     np.testing.assert_allclose(explicit - np.log(d), h, atol=3e-3)
@@ -84,7 +84,7 @@ def test_noise_functions(a0):
 def test_infinite_entropy():
     """Against the entropy of one signal mode and explicit noise modes."""
     d, s, a0, t = 4000, 2.5, 1e-2, np.linspace(0, 4, 81)
-    cdf = (2 * PHI + np.sin(2 * PHI)) / np.pi
+    cdf = (2 * ANGLE + np.sin(2 * ANGLE)) / np.pi
     x = np.interp((np.arange(d) + 0.5) / d, cdf, X)
     explicit = spectral_entropy(mode_strength(t, np.append(s, x), a0))
     a_s = mode_strength(t, s, a0)[:, 0]

@@ -175,12 +175,12 @@ def test_split_noise(seed):
 
 @pytest.mark.parametrize("f", [0.1, 0.2, 0.5])
 def test_split_price(f):
-    nu = 1 / (1 - f)
+    energy = 1 / (1 - f)  # of the noise after the split
     for s0 in (1.5, 2.0, 5.0, 40.0):
-        least = [s0**2 - spike_forward(s0, noise=x).m ** 2 for x in (1.0, np.sqrt(nu))]
-        formula = nu * (2 - nu / s0**2) / (2 - 1 / s0**2)
+        least = [s0**2 - spike_forward(s0, noise=x).m ** 2 for x in (1.0, np.sqrt(energy))]
+        formula = energy * (2 - energy / s0**2) / (2 - 1 / s0**2)
         assert least[1] / least[0] == pytest.approx(formula)
-    assert formula == pytest.approx(nu, rel=1e-3)
+    assert formula == pytest.approx(energy, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(8))
