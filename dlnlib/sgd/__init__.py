@@ -39,7 +39,13 @@ from dlnlib.sgd.relu import ReLURuns, train_relu
 from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
 from dlnlib.sgd.schedules import constant, linear_warmup, sqrt_warmup, step_decay
 from dlnlib.sgd.sde import gradient_covariance, sde_diagonal
-from dlnlib.sgd.sparsity import feature_sparsity, numerical_rank
+from dlnlib.sgd.sparsity import (
+    Sparsity,
+    diagonal_sparsity,
+    feature_sparsity,
+    numerical_rank,
+    relu_sparsity,
+)
 from dlnlib.sgd.tasks import (
     ReLUTask,
     SparseTask,
@@ -55,10 +61,12 @@ __all__ = [
     "ReLURuns",
     "ReLUTask",
     "SparseTask",
+    "Sparsity",
     "basis_pursuit",
     "constant",
     "diagonal_flow",
     "diagonal_jacobian",
+    "diagonal_sparsity",
     "feature_sparsity",
     "gaussian_start",
     "gradient_covariance",
@@ -67,6 +75,7 @@ __all__ = [
     "linear_warmup",
     "numerical_rank",
     "published_run",
+    "relu_sparsity",
     "sde_diagonal",
     "sparse_regression",
     "sqrt_warmup",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from dlnlib._checks import as_matrix, as_samples
@@ -38,6 +38,27 @@ class ReLURuns(Runs):
     diverged_at: Int[np.ndarray, "runs"]
 
     _common = ("network", "t")
+
+    def fitted(
+        self, x: ArrayLike, y: ArrayLike, *, unexplained: float = 0.1
+    ) -> Bool[np.ndarray, "runs"]:
+        """True for the runs that stayed and that fit the samples at the last record.
+
+        Parameters
+        ----------
+        x, y : array_like (n, in) and (n,)
+            Samples.
+        unexplained : float
+            Largest share of the variance of y that the loss of a fit may leave.
+
+        Returns
+        -------
+        (runs,) ndarray of bool
+        """
+        fits = ~self.diverged
+        loss = self.network.loss(self.theta[fits, -1], x, y)
+        fits[fits] = loss <= unexplained * np.var(y)
+        return fits
 
 
 def train_relu(

@@ -200,10 +200,10 @@ def test_typical_growth(kappa):
 def test_above_the_threshold_sgd_stays_and_the_model_falls(seed):
     task = sparse_regression(80, 200, 20, rng=generator(seed))
     root = np.sqrt(task.teacher)
-    threshold = stability_threshold(diagonal_jacobian(task.x, root, root))
+    eta_star = stability_threshold(diagonal_jacobian(task.x, root, root))
     start, ends = {"u0": root + 0.02, "v0": root - 0.02}, {}
     for part in (0.5, 1.1):
-        lr = constant(part * threshold, 2000)
+        lr = constant(part * eta_star, 2000)
         sgd = train_diagonal(task.x, task.y, lr, runs=16, rng=generator(1), **start)
         model = sde_diagonal(task.x, task.y, lr, runs=6, substeps=6, rng=generator(2), **start)
         ends[part] = [

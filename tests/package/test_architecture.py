@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "dlnlib"
 # A room imports from the floors below it.  Plotting comes last, and nothing imports it.
 FLOORS = [
     {"_checks", "_compiled", "_curves"},
-    {"tasks", "modes", "entropy", "sgd"},
-    {"flow", "random_matrix", "stopping"},
+    {"tasks", "modes", "entropy"},
+    {"flow", "random_matrix", "stopping", "sgd"},
     {"studies"},
     {"plotting"},
 ]

@@ -206,6 +206,19 @@ def test_divergence_is_reported():
         network.predict(runs.theta, x)
 
 
+def test_runs_that_fit():
+    """A run that stays and fits, one that is dead, and one that diverges."""
+    network, theta, x, y = example((5, 10, 10, 1), True, runs=3)
+    theta[1] *= 1e-3
+    theta[2] *= 10
+    runs = train_relu(network, theta, x, y, np.full(4000, 0.02), batch=None)
+    assert runs.diverged.tolist() == [False, False, True]
+    assert runs.fitted(x, y).tolist() == [True, False, False]
+    loss = network.loss(runs.theta[0, -1], x, y) / y.var()
+    assert not runs.fitted(x, y, unexplained=0.9 * loss).any()
+    assert runs.fitted(x, y, unexplained=1.1 * loss).any()
+
+
 def test_gaussian_start_has_the_scales_asked_for():
     network = ReLUNetwork((4, 300, 200, 1), biases=(True, True, False))
     theta = gaussian_start(network, [0.5, 2.0, 0.0], rng=np.random.default_rng(0), runs=3)

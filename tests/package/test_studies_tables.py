@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlnlib import __version__, studies
+from dlnlib import __version__
 from dlnlib.stopping import Run
 from dlnlib.studies import cell_rng, grid_cells, read_table, sweep
-from dlnlib.studies.catalogue import STUDIES, TABLES, Study, main, make_table
+from dlnlib.studies.catalogue import STUDIES, TABLES, UNFINISHED, Study, main, make_table
 from dlnlib.studies.regret import regrets, spiked_regret, split_teacher, summary
 from dlnlib.studies.tables import cell_key, parsed
 
@@ -77,8 +77,8 @@ def test_a_study_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     table = make_table("fair", tmp_path / "whole", n_jobs=1)
     target = tmp_path / "whole" / TABLES / "fair.csv"
     assert "make tables TABLE=fair" in target.read_text(encoding="utf-8")
-    assert not (tmp_path / "whole" / studies.UNFINISHED / "fair.csv").exists()
-    part = tmp_path / "part" / studies.UNFINISHED / "fair.csv"
+    assert not (tmp_path / "whole" / UNFINISHED / "fair.csv").exists()
+    part = tmp_path / "part" / UNFINISHED / "fair.csv"
     sweep(coin, [{"side": 2}], seed=5, path=part)
     part.write_text(part.read_text(encoding="utf-8").replace("one", "kept"), encoding="utf-8")
     again = make_table("fair", tmp_path / "part", n_jobs=1)
