@@ -26,7 +26,7 @@ TIMEOUT = 300  # seconds for a cell, as in _config.yml
 
 _SVG = re.compile(r"\s*(<\?xml.*)?<svg[\s>]", re.DOTALL)
 _DATA = re.compile(r"\s*<script type=\"application/json\"")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{200,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\n]{200,}={0,2}\n?")  # without blanks, which a table has
 
 
 def chapters() -> list[Path]:

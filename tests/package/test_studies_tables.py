@@ -144,7 +144,8 @@ def test_validation_pays_for_its_samples():
 @pytest.mark.parametrize("start", ["aligned", "random"])
 @pytest.mark.parametrize("depth", [2, 3])
 def test_small_teachers_of_every_kind(start, depth):
-    rows = spiked_regret(3.0, "equal", 8, 1e-2, depth, start, 3, np.random.default_rng(0))
+    cell = {"signal": 3.0, "spikes": "equal", "dimension": 8, "a0": 1e-2, "depth": depth}
+    rows = spiked_regret(**cell, start=start, draws=3, rng=np.random.default_rng(0))
     table = {row["rule"]: row["regret"] for row in rows}
     assert table["oracle"] == 1.0
     # other samples, or other maps than those of the run, can do better than it
