@@ -46,7 +46,11 @@ def digits_regret(
     splits: int,
     rng: np.random.Generator,
 ) -> list[dict]:
-    """Regret of each rule over random splits; ``inputs`` is "white" or "raw"."""
+    """Regret of each rule over random splits; ``inputs`` is "white" or "raw".
+
+    ``label_noise`` is the share of wrong labels (``wrong_labels`` elsewhere): the name of a
+    parameter is part of the random stream of its cell, so that a new one makes a new table.
+    """
     found = []
     for stream in rng.spawn(splits):
         data = _draw(samples, label_noise, stream)

@@ -149,7 +149,9 @@ def spiked_teacher(
     return Task(sigma=sigma, teacher=teacher)
 
 
-def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: float = 0.0) -> Task:
+def digits_task(
+    *, n_train: int = 1000, rng: np.random.Generator, wrong_labels: float = 0.0
+) -> Task:
     """Handwritten digits (8 x 8 pixels) regressed onto one-hot labels, whitened and split.
 
     Parameters
@@ -157,7 +159,7 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     n_train : int
         Training images, 2 to 1796, drawn at random; the rest of the 1797 is held out.
     rng : numpy.random.Generator
-    label_noise : float
+    wrong_labels : float
         Share of the training labels, in [0, 1], replaced by a digit drawn uniformly.
 
     Returns
@@ -169,13 +171,15 @@ def digits_task(*, n_train: int = 1000, rng: np.random.Generator, label_noise: f
     Raises
     ------
     ValueError
-        If ``n_train`` or ``label_noise`` is out of its range.
+        If ``n_train`` or ``wrong_labels`` is out of its range.
     """
     images, labels = digits()
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")
     if n_train >= len(images):
         raise ValueError(f"n_train must be below {len(images)}: got {n_train}; hold some out")
-    replaced = round(as_share("label_noise", label_noise, "it is a share of the labels") * n_train)
+    replaced = round(
+        as_share("wrong_labels", wrong_labels, "it is a share of the labels") * n_train
+    )
     order = rng.permutation(len(images))
     images, labels = images[order], labels[order]
     labels[:replaced] = rng.integers(10, size=replaced)

@@ -471,9 +471,9 @@ class TestDigits:
         np.testing.assert_array_equal(one.y_test, same.y_test)
         assert not np.array_equal(one.y_test.argmax(axis=1), other.y_test.argmax(axis=1))
 
-    def test_label_noise_touches_its_share_of_the_training_labels(self):
+    def test_wrong_labels_touches_its_share_of_the_training_labels(self):
         clean, noisy = (
-            digits_task(n_train=1000, rng=np.random.default_rng(0), label_noise=share)
+            digits_task(n_train=1000, rng=np.random.default_rng(0), wrong_labels=share)
             for share in (0.0, 0.4)
         )
         changed = (clean.y.argmax(axis=1) != noisy.y.argmax(axis=1)).mean()
@@ -486,8 +486,8 @@ class TestDigits:
         [
             ({"n_train": 1}, "n_train must be an integer >= 2"),
             ({"n_train": 1797}, "n_train must be below 1797: got 1797; hold some out"),
-            ({"label_noise": 1.5}, "label_noise must lie in .0, 1."),
-            ({"label_noise": np.nan}, "label_noise must lie in"),
+            ({"wrong_labels": 1.5}, "wrong_labels must lie in .0, 1."),
+            ({"wrong_labels": np.nan}, "wrong_labels must lie in"),
         ],
     )
     def test_bad_input(self, change, message):
