@@ -14,7 +14,7 @@ from dlnlib.relu import (
     train_relu,
     two_layer_task,
 )
-from dlnlib.sparsity import feature_sparsity, numerical_rank
+from dlnlib.sparsity import feature_sparsity, numerical_rank, relu_sparsity
 
 LABELS = {  # as printed in the public notebooks
     "two layers": [0.9664, -0.5862, 0.4440, 0.9520, 0.8456, 0.6576, -1.0138, 0.7839],
@@ -166,11 +166,8 @@ def test_large_steps_on_other_tasks():
                 rng=np.random.default_rng(1),
             )  # fmt: skip
             theta = runs.theta[:, -1]
-            units = task.network.features(theta, task.x)[1]
-            found[share] = (
-                task.network.loss(theta, task.x_test, task.y_test),
-                np.array([feature_sparsity(u, correlation=0.99) for u in units]),
-            )
+            loss = task.network.loss(theta, task.x_test, task.y_test)
+            found[share] = loss, relu_sparsity(task, theta).coefficients[-1]
         better.append(found["50 %"][0] < found["small"][0])
         sparser.append(found["50 %"][1] < found["small"][1])
     assert np.mean(better) > 0.7
