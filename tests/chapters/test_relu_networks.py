@@ -12,6 +12,7 @@ from dlnlib.sgd import (
     line_task,
     numerical_rank,
     published_run,
+    relu_sparsity,
     three_layer_task,
     train_relu,
     two_layer_task,
@@ -167,11 +168,8 @@ def test_large_steps_on_other_tasks():
                 rng=np.random.default_rng(1),
             )  # fmt: skip
             theta = runs.theta[:, -1]
-            units = task.network.features(theta, task.x)[1]
-            found[share] = (
-                task.network.loss(theta, task.x_test, task.y_test),
-                np.array([feature_sparsity(u, correlation=0.99) for u in units]),
-            )
+            loss = task.network.loss(theta, task.x_test, task.y_test)
+            found[share] = loss, relu_sparsity(task, theta).coefficients[-1]
         better.append(found["50 %"][0] < found["small"][0])
         sparser.append(found["50 %"][1] < found["small"][1])
     assert np.mean(better) > 0.7

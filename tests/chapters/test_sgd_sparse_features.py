@@ -6,15 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from dlnlib.entropy import effective_modes, energy_shares, spectral_entropy
+from dlnlib.entropy import energy_shares, spectral_entropy
 from dlnlib.sgd import (
     ReLUNetwork,
     basis_pursuit,
     constant,
     diagonal_jacobian,
+    diagonal_sparsity,
     gaussian_start,
     line_task,
     numerical_rank,
+    relu_sparsity,
     sparse_regression,
     stability_threshold,
     step_decay,
@@ -151,8 +153,7 @@ def test_without_warm_up_most_runs_are_lost(make, factor):
             runs = train_relu(
                 task.network, starts, task.x, task.y, sizes, rng=np.random.default_rng(k)
             )
-            loss = task.network.loss(runs.survivors().theta[:, -1], task.x, task.y)
-            lost[name] += runs.diverged.sum() + (loss > 0.1 * task.y.var()).sum()
+            lost[name] += (~runs.fitted(task.x, task.y)).sum()
     assert lost["cold"] > 10 + 2 * lost["warm"]
 
 
@@ -200,8 +201,8 @@ def diagonal_ends():
     for k, stream in enumerate(np.random.default_rng(90).spawn(12)):
         task = sparse_regression(80, 200, 20, rng=stream)
         root = np.sqrt(task.teacher)
-        edge = stability_threshold(diagonal_jacobian(task.x, root, root))
-        low, high = np.round([0.94 * edge, 1.06 * edge], 4)
+        eta_star = stability_threshold(diagonal_jacobian(task.x, root, root))
+        low, high = np.round([0.94 * eta_star, 1.06 * eta_star], 4)
         plans = {"small": constant(low, STEPS)}
         for name, at, by in (("10 %", 0.1, 4.8), ("50 %", 0.5, 1.5)):
             plans[name] = step_decay(high, STEPS, at=at, by=by)
@@ -219,9 +220,10 @@ def test_entropy_of_energies_is_blind_to_what_the_rank_counts(diagonal_ends):
     ranks, energies, amplitudes = ({"small": [], "10 %": [], "50 %": []} for _ in range(3))
     for _, weights in diagonal_ends:
         for name, (u, v) in weights.items():
-            ranks[name].append(numerical_rank(np.hypot(u, v), 1e-15))
-            energies[name].append(effective_modes(u * v))
-            amplitudes[name].append(effective_modes(u * v, power=1))
+            few = diagonal_sparsity(u, v)
+            ranks[name].append(few.rank)
+            energies[name].append(few.energies)
+            amplitudes[name].append(few.amplitudes)
     ranks, energies, amplitudes = (
         {name: np.median(v) for name, v in of.items()} for of in (ranks, energies, amplitudes)
     )
@@ -248,9 +250,8 @@ def test_on_the_line_both_entropies_part():
         runs = train_relu(
             task.network, starts, task.x, task.y, lr, rng=np.random.default_rng(13)
         ).survivors()
-        jacobian = task.network.jacobian(runs.theta[:, -1], task.x_test)
-        s = np.linalg.svd(jacobian, compute_uv=False)
-        modes[share] = [np.median(effective_modes(s, power=q)) for q in (1, 2)]
+        few = relu_sparsity(task, runs.theta[:, -1])
+        modes[share] = np.median(few.amplitudes), np.median(few.energies)
     assert modes["50 %"][0] < 0.8 * modes["2 %"][0]
     assert modes["50 %"][1] > 1.15 * modes["2 %"][1]
 
@@ -265,9 +266,8 @@ def test_no_noise_is_gradient_flow_nearly():
             theta = train_relu(
                 task.network, starts, task.x, task.y, constant(lr, steps), batch=None
             ).theta[:, -1]
-            jacobian = task.network.jacobian(theta, task.x_test[:181])
-            s = np.linalg.svd(jacobian, compute_uv=False)
-            modes[k].append(effective_modes(s, power=1))
-            ranks[k].append(numerical_rank(s, 1e-4))
+            few = relu_sparsity(task, theta)
+            modes[k].append(few.amplitudes)
+            ranks[k].append(few.rank)
     assert np.median(modes[0]) == pytest.approx(np.median(modes[1]), rel=0.03)
     assert np.median(ranks[0]) == pytest.approx(np.median(ranks[1]), rel=0.05)

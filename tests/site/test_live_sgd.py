@@ -38,13 +38,13 @@ def task() -> diagonal.SparseTask:
 
 
 @cache
-def threshold() -> float:
+def eta_star() -> float:
     root = np.sqrt(task().teacher)
     return round(diagonal.stability_threshold(diagonal.diagonal_jacobian(task().x, root, root)), 4)
 
 
 def runs(step: int, is_divided: bool, t) -> diagonal.DiagonalRuns:
-    size = round(RATIOS[step] * threshold(), 4)
+    size = round(RATIOS[step] * eta_star(), 4)
     lr = (
         schedules.step_decay(size, 50_000, at=0.2, by=1.5)
         if is_divided
@@ -100,7 +100,7 @@ def test_steps_are_shares_of_the_threshold(model):
     for step, share in enumerate(RATIOS):
         note = set_params(model, START | {"step": step})["note"]
         size, edge = (float(x) for x in re.findall(r"0\.\d+", note))
-        assert edge == threshold()
+        assert edge == eta_star()
         assert size == pytest.approx(share * edge, abs=5.1e-5)
         assert f"{'above' if share > 1 else 'at' if share == 1 else 'below'} the" in note
 
