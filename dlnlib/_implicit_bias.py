@@ -2,7 +2,7 @@ r"""Where a diagonal linear network ends: hyperbolic entropy, its minimiser, and
 
 With w = u + v and w' = u - v every step multiplies w by 1 - s and w' by 1 + s, where s is the step
 size times the gradient in beta = (w^2 - w'^2) / 4.  Hence beta = alpha^2 sinh(2 z) / 2 with
-alpha^2 = |w w'| and z = log|w / w'| / 2, and an interpolating limit minimises the Bregman
+``alpha^2 = |w w'|`` and ``z = log|w / w'| / 2``, and an interpolating limit minimises the Bregman
 divergence of the hyperbolic entropy with that alpha (Woodworth et al. 2020; Even et al. 2023).
 """
 
@@ -27,13 +27,13 @@ def hyperbolic_entropy(beta: ArrayLike, alpha_squared: ArrayLike) -> Float[np.nd
     beta : (..., d) array_like
         Linear predictors.
     alpha_squared : float or (d,) array_like
-        Squared initialisation |u0^2 - v0^2|, > 0.
+        Squared initialisation ``|u0^2 - v0^2|``, > 0.
 
     Returns
     -------
     (...,) ndarray
         Sum over j of [beta asinh(2 beta / alpha^2) - sqrt(beta^2 + alpha^4 / 4) + alpha^2 / 2] / 2;
-        close to |beta|_1 log(1 / alpha) for small alpha, to |beta|_2^2 / (2 alpha^2) for large.
+        near ``|beta|_1 log(1 / alpha)`` for small alpha, ``|beta|_2^2 / (2 alpha^2)`` for large.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def as_mask(signal: ArrayLike, n_modes: int) -> Bool[np.ndarray, "K"]:
 
 
 def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K"]:
-    """Share of each mode in the energy, |a_k|^power / sum_j |a_j|^power.
+    """Share of each mode in the energy, ``|a_k|^power / sum_j |a_j|^power``.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 r"""The largest step size at which SGD with batch 1 settles at an interpolator.
 
 Near weights with residuals zero a step on sample i changes the residuals by -eta J J_i^T r_i, with
-J the Jacobian.  Their mean square decays from every start if and only if eta < 1 / rho(B),
+J the Jacobian.  Their mean square decays from every start if and only if eta < 1 / rho(B)::
 
     B_ij = int_0^inf (a_i^T exp(-t G) a_j)^2 dt,    G = sum_i a_i a_i^T,    a_i = row i of J,
 
@@ -28,7 +28,7 @@ def stability_threshold(jacobian: ArrayLike) -> float:
     Returns
     -------
     float
-        Step size for the loss |r|^2 / (2 n); for |r|^2 / n it is half as large.
+        Step size for the loss ``|r|^2 / (2 n)``; for ``|r|^2 / n`` it is half as large.
 
     Raises
     ------

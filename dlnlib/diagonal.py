@@ -1,6 +1,6 @@
 r"""Diagonal linear networks beta = u v: gradient flow, gradient descent and SGD, many runs at once.
 
-The loss is |X beta - y|^2 / (2 n), and a step with step size eta and gradient g in beta is
+The loss is ``|X beta - y|^2 / (2 n)``, and a step with step size eta and gradient g in beta is::
 
     u <- u - eta g v,   v <- v - eta g u,   so that   u^2 - v^2 <- (u^2 - v^2) (1 - eta^2 g^2),
 
@@ -60,7 +60,7 @@ def train_diagonal(
     record: ArrayLike | None = None,
     track: bool = False,
 ) -> DiagonalRuns:
-    """Gradient descent or SGD on |X (u v) - y|^2 / (2 n), in several independent runs.
+    """Gradient descent or SGD on ``|X (u v) - y|^2 / (2 n)``, in several independent runs.
 
     The sums have a fixed order: the same random streams give the same bits on every machine.
 

@@ -1,6 +1,6 @@
 r"""Training of full weight matrices: exact, integrated, and discrete.
 
-All three solve, for whitened inputs and the loss ``1/2 E|y - W_L ... W_1 x|^2``,
+All three solve, for whitened inputs and the loss ``1/2 E|y - W_L ... W_1 x|^2``::
 
     tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
 

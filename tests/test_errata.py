@@ -8,9 +8,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from references import CHAPTERS
+from helpers import assert_place_and_tests
 from scipy.integrate import solve_ivp
-from test_claims import assert_place_and_tests
 
 from dlnlib.diagonal import basis_pursuit, diagonal_jacobian, sparse_regression, train_diagonal
 from dlnlib.entropy import spectral_entropy
@@ -21,6 +20,7 @@ from dlnlib.schedules import step_decay
 from dlnlib.sparsity import l0_norm
 from dlnlib.tasks import svd_modes
 from dlnlib.weights import aligned_weights, gaussian_weights
+from tools.bless import CHAPTERS
 
 CATEGORIES = ["wrong", "reversed", "factor", "needs a condition", "loose", "typo"]
 NOTES = "LES"  # linear network, entropy, SGD

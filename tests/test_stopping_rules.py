@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import sympy as sp
-from references import CHAPTERS
 
 from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import learning_time, mode_strength
@@ -22,6 +21,7 @@ from dlnlib.stopping import (
 )
 from dlnlib.sweeps import read_table
 from dlnlib.tasks import spiked_teacher
+from tools.bless import CHAPTERS
 
 
 def white(samples, inputs, rng):

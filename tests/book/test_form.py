@@ -1,0 +1,90 @@
+"""The chapters keep the form that the tests and the reader rely on."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import ROOT, equation_labels, test_names, test_of, toc_files
+
+from tools.bless import CHAPTERS, chapter_cells
+
+PAGES = sorted(CHAPTERS.rglob("*.md"))
+for_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+
+
+@for_each_page
+def test_every_labelled_equation_has_its_test(page):
+    labels = equation_labels(page.read_text(encoding="utf-8"))
+    assert [label for label in labels if not label.startswith("eq-")] == []
+    missing = sorted({test_of(label) for label in labels} - set(test_names()))
+    assert not missing, f"labelled equations of {page.name} without a test: {missing}"
+
+
+def test_equation_labels_are_unique():
+    labels = [label for p in PAGES for label in equation_labels(p.read_text(encoding="utf-8"))]
+    assert len(labels) == len(set(labels)), sorted(x for x in labels if labels.count(x) > 1)
+
+
+def test_equation_labels_are_found_in_every_form():
+    text = (
+        "$$\na\n$$ (eq-a)\n\n```{math}\n:label: eq-b\nb\n```\n\n:::{math}\n:label: eq-c\nc\n:::\n"
+    )
+    text += "\\begin{align}\\label{eq-d}\n\\end{align}\n:::{prf:theorem} T\n:label: thm-e\n:::\n"
+    assert sorted(equation_labels(text)) == ["eq-a", "eq-b", "eq-c", "eq-d"]
+
+
+@for_each_page
+def test_every_figure_has_name_caption_and_alternative_text(page):
+    for cell in chapter_cells(page):
+        if "plt.show()" not in cell.source:
+            continue
+        given = cell.metadata.get("mystnb", {})
+        figure, image = given.get("figure", {}), given.get("image", {})
+        assert figure.get("name", "").startswith("fig-"), cell.source
+        assert len(figure.get("caption", "")) > 40, "a caption stands alone"
+        assert len(image.get("alt", "")) > 20, "the text says what the figure shows"
+        assert "set_title" not in cell.source, "the caption is the title"
+
+
+@for_each_page
+def test_chapter_starts_with_a_label_and_a_title(page):
+    text = re.sub(r"\A---\n.*?\n---\n", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert re.match(r"\s*\([\w-]+\)=\n# \S", text), "start with (label)= and # Title"
+
+
+@for_each_page
+def test_rows_of_a_table_have_the_columns_of_its_head(page):
+    # A bar in a formula splits the cell: write \lvert or \mid there.
+    text = page.read_text(encoding="utf-8")
+    for table in re.findall(r"^(?:\|.*\|\n)+", text, re.MULTILINE):
+        bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        wrong = [row for row, n in zip(table.splitlines(), bars, strict=True) if n != bars[0]]
+        assert not wrong, wrong
+
+
+def test_contents_and_chapters_agree():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = toc_files(contents)
+    assert len(listed) == len(set(listed))
+    missing = [name for name in listed if not Path(ROOT, f"{name}.md").exists()]
+    assert not missing, f"_toc.yml lists pages that do not exist: {missing}"
+    assert {page.relative_to(ROOT).with_suffix("").as_posix() for page in PAGES} == set(listed)
+
+
+def test_notation_tables_point_into_the_chapters_they_name():
+    defined = {
+        label: page.name
+        for page in PAGES
+        for label in re.findall(
+            r"^\s*:label:\s*(\S+)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    tables = re.split(
+        r"^## ", Path(CHAPTERS, "notation.md").read_text(encoding="utf-8"), flags=re.M
+    )
+    for table in (part for part in tables if re.match(r".*\n+Chapters?: ", part)):
+        named = set(re.findall(r"\]\((\w+\.md)\)", table))
+        cells = re.findall(r"^  - \{(?:eq|prf:ref)\}`([\w-]+)`", table, re.MULTILINE)
+        outside = [label for label in cells if defined.get(label) not in named]
+        assert cells and not outside, f"not in {sorted(named)}: {outside}"
