@@ -8,7 +8,7 @@ TABLE ?=
 PORT ?= 8000
 
 BIN := $(VENV)/bin
-SHARED = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+SHARED = --numprocesses $(if $(CHAPTER),0,$(WORKERS)) --dist loadfile --no-loadscope-reorder
 LOCKED := $(VENV)/.locked-packages
 READY := $(VENV)/.dlnlib-installed
 
@@ -60,28 +60,28 @@ book: $(READY)  ## execute every chapter and render the book to _build/html
 	@touch _build/.passed
 	@echo "The book is in _build/html: open $(CURDIR)/_build/html/index.html"
 
-test: $(READY)  ## lint, unit tests, derivations, executed references
+test: $(READY)  ## lint, unit tests, derivations, records (CHAPTER=intro for one chapter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest $(SHARED)
+	@$(BIN)/python -m pytest $(SHARED) $(if $(CHAPTER),--chapter=$(CHAPTER))
 
 browser: book  ## try every page of the book in Chromium (CHROMIUM=... names another browser)
 	@$(BIN)/python -m pytest $(SHARED) -m browser tests/site
 
-bless: $(READY)  ## re-execute the references (CHAPTER=exact_dynamics for one)
-	@$(BIN)/python tools/references.py $(CHAPTER)
+bless: $(READY)  ## execute chapters, keep what they put out as records (CHAPTER=exact_dynamics for one)
+	@$(BIN)/python -m tools.bless $(CHAPTER)
 
 tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
 	@$(BIN)/python -m dlnlib.studies $(TABLE)
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
-	@$(BIN)/python tools/check_site.py _build/html
+	@$(BIN)/python -m tools.check_site _build/html
 
 # The packages of LaTeX are looked for first, before anything is installed or built.
 pdf:  ## the book as a PDF, in _build/one-scalar.pdf and linked from the pages (needs LaTeX)
-	@! command -v $(PYTHON) > /dev/null || $(PYTHON) tools/pdf_needs.py
+	@! command -v $(PYTHON) > /dev/null || $(PYTHON) tools/pdf/needs.py
 	@$(MAKE) --no-print-directory env
-	@$(BIN)/python tools/pdf.py
+	@$(BIN)/python -m tools.pdf
 	@$(MAKE) --no-print-directory book
 
 serve: book  ## serve the book on http://localhost:8000 (PORT=...)
@@ -91,7 +91,8 @@ lab: $(READY)  ## open the chapters as notebooks in JupyterLab
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter" $(BIN)/jupyter lab chapters
 
 notebooks: book  ## executed notebooks of all chapters in _build/notebooks
-	@$(BIN)/python tools/notebooks.py
+	@rm -rf _build/notebooks && mkdir _build/notebooks
+	@cp _build/html/_sources/chapters/*.ipynb _build/notebooks
 
 bench: $(READY)  ## the speed comparisons of benchmarks/
 	@$(BIN)/python -m pytest benchmarks --benchmark-only

@@ -1,4 +1,4 @@
-"""Shape checks of the package at run time, and the numeric tolerance of the executed references."""
+"""Shape checks of the package, the numeric tolerance of the records, the tests of one chapter."""
 
 import re
 import sys
@@ -12,10 +12,12 @@ from jaxtyping import install_import_hook
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT))
 
-from numeric_text import NumericText  # noqa: E402
-from references import CHAPTERS, image_mark  # noqa: E402
+from helpers import tests_of_chapter  # noqa: E402
+
+from tools.bless import CHAPTERS, image_mark  # noqa: E402
+from tools.compare import NumericText  # noqa: E402
 
 # Annotated shapes are checked in the tests only; the hook must precede the first import of dlnlib.
 # The tower lets an int stand for a float, as everywhere else in Python.
@@ -30,8 +32,22 @@ def numeric_text(cell: nbval.plugin.IPyNbCell, value: object) -> object:
     return NumericText(image_mark(value)) if isinstance(value, str) else value
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the tests of one chapter: ``--chapter=intro``."""
+    parser.addoption("--chapter", help="form, record, own tests, equations and claims of a chapter")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tests that go through all chapters, keep those of this one."""
+    if chapter := config.getoption("chapter"):
+        every = ("test_form.py", "test_records.py")
+        items[:] = [i for i in items if i.path.name not in every or f"[{chapter}]" in i.nodeid]
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Teach nbval the tolerance, the presence of images, and the folder of the chapters."""
+    if chapter := config.getoption("chapter"):
+        config.args = tests_of_chapter(chapter)
     nbval.plugin.IPyNbCell.sanitize = numeric_text
     nbval.plugin.RunningKernel = partial(_kernel_beside_the_chapters, nbval.plugin.RunningKernel)
     collect = nbval.plugin.IPyNbFile.collect

@@ -1,10 +1,144 @@
-"""What several test files use, and the package does not."""
+"""What test files share: small books in the frame of the real one, facts about the chapters,
+formulas that the package has no use for.
+"""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from dlnlib.tasks import Modes
+from tools.bless import CHAPTERS
+
+ROOT = CHAPTERS.parent
+FRAME = ["Makefile", "_config.yml", "_static", "requirements.txt", "tools"]
+EQUATION = re.compile(r"^\$\$[ \t]*\(([^)]+)\)|\\label\{([^}]+)\}", re.MULTILINE)
+MATH_BLOCK = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})\{math\}(?P<text>.*?)^(?P=fence)", re.DOTALL | re.MULTILINE
+)
+LABEL = re.compile(r"^:label:[ \t]*(\S+)|^label:[ \t]*(\S+)", re.MULTILINE)
+HEAD = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  name: python3
+  display_name: Python 3
+  language: python
+---
+
+"""
+PAGE = HEAD + "(sec-intro)=\n# A page\n\n```{code-cell} ipython3\n%s\n```\n\n%s\n"
+CONTENTS = "format: jb-book\nroot: chapters/intro\n"
+
+
+def frame(folder: Path, *others: str, contents: str = CONTENTS) -> Path:
+    """The frame of the real book, and other parts of it, around an empty folder of chapters."""
+    for name in [*FRAME, *others]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, folder / name)
+    (folder / "_toc.yml").write_text(contents)
+    (folder / "references.bib").write_text("")
+    (folder / "chapters").mkdir()
+    return folder
+
+
+def build(book: Path, **settings: str) -> subprocess.CompletedProcess:
+    """Run `make book` there, with the packages of this environment."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    environment |= {"PYTHONPATH": str(book), "PYTHONDONTWRITEBYTECODE": "1", **settings}
+    command = ["make", "book", f"VENV={sys.prefix}", "READY="]
+    return subprocess.run(
+        command, cwd=book, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def built(book: Path, **settings: str) -> Path:
+    """The folder of its pages; a build that fails is a failure of the test."""
+    result = build(book, **settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return book / "_build" / "html" / "chapters"
+
+
+def write(book: Path, code: str, text: str = "") -> None:
+    """Write the one page of a small book."""
+    (book / "chapters" / "intro.md").write_text(PAGE % (code, text))
+
+
+@cache
+def test_names() -> dict[str, Path]:
+    """All test functions under tests/, by name, and their files."""
+    return {
+        node.name: path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def equation_labels(text: str) -> list[str]:
+    """Labels of the equations in a page."""
+    found = [match[1] or match[2] for match in EQUATION.finditer(text)]
+    for block in MATH_BLOCK.finditer(text):
+        found += [match[1] or match[2] for match in LABEL.finditer(block["text"])]
+    return found
+
+
+def test_of(label: str) -> str:
+    """The name of the test of an equation."""
+    return f"test_{label.removeprefix('eq-').replace('-', '_')}"
+
+
+def claims() -> list[list[str]]:
+    """Rows of the map of results: the claim, where it is derived, its tests."""
+    text = (CHAPTERS / "intro.md").read_text(encoding="utf-8")
+    table = text.split("## Map of results")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| .*", table, re.MULTILINE)[1:]
+    return [row.strip("| ").split(" | ") for row in rows]
+
+
+def tests_of_chapter(chapter: str) -> list[str]:
+    """Its form, its record, its own tests, and those of its equations and claims."""
+    text = (CHAPTERS / f"{chapter}.md").read_text(encoding="utf-8")
+    equations = equation_labels(text)
+    labels = {*equations, *re.findall(r"^:label: (\S+)", text, re.MULTILINE)}
+    names = {test_of(label) for label in equations}
+    for _, place, tests in claims():
+        if labels & set(re.findall(r"`([\w-]+)`", place)):
+            names.update(re.findall(r"`(test_\w+)`", tests))
+    own = [ROOT / "tests" / "book" / f"test_{about}.py" for about in ("form", "records")]
+    own += (ROOT / "tests").glob(f"reference/{chapter}.ipynb")
+    own += (ROOT / "tests").rglob(f"test_{chapter}.py")
+    places = {name: path for name, path in sorted(test_names().items()) if name in names}
+    return [*map(str, own), *(f"{p}::{name}" for name, p in places.items() if p not in own)]
+
+
+for function in (test_names, test_of, tests_of_chapter):
+    function.__test__ = False  # no tests themselves, where a file of tests imports them
+
+
+def toc_files(entry: dict) -> list[str]:
+    """All pages below an entry of the contents, in their order."""
+    here = [entry[key] for key in ("root", "file") if key in entry]
+    below = [*entry.get("chapters", []), *entry.get("sections", [])]
+    return here + [name for part in below for name in toc_files(part)]
+
+
+def assert_place_and_tests(place: str, tests: str) -> None:
+    """A reference into the book, and names of tests that exist; claims and errata use it."""
+    assert re.search(r"\{(prf:ref|eq|numref|doc)\}`", place)
+    named = re.findall(r"`(test_\w+)`", tests)
+    assert named
+    assert set(named) <= set(test_names()), f"no such test: {set(named) - set(test_names())}"
 
 
 def interference(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r r"]:

@@ -1,6 +1,6 @@
 """Check the built pages without a network: links, assets, requests to other hosts, accessibility.
 
-Usage: ``python tools/check_site.py _build/html`` (``make check``).
+Usage: ``python -m tools.check_site _build/html`` (``make check``).
 Every problem is printed with its page; the exit status is 1 if there is one.
 """
 
@@ -12,8 +12,6 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-__all__ = ["check_site"]
 
 # Attributes whose address the browser fetches while it loads the page.
 ASSETS = {
@@ -172,18 +170,7 @@ def _link_problems(path: Path, addresses: list[str], root: Path) -> Iterator[str
 
 
 def check_site(root: Path) -> list[str]:
-    """List the problems of a built site.
-
-    Parameters
-    ----------
-    root : Path
-        The folder of the built pages.
-
-    Returns
-    -------
-    list of str
-        One line for each problem, starting with the file; empty if all is well.
-    """
+    """List the problems of a built site."""
     root = root.resolve()
     _page.cache_clear()
     found = []

@@ -1,6 +1,6 @@
 """Draw the figure of the README: the learning summary of a chapter, saved as one SVG file.
 
-Usage: ``python tools/readme_figure.py``.
+Usage: ``python -m tools.readme_figure``.
 The figure is not programmed a second time: the chapter's own cells run, up to the one that draws
 it.  The file records a digest of these cells, by which the tests see that it has become stale.
 """
@@ -15,9 +15,8 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from references import CHAPTERS, ROOT, chapter_cells
 
-__all__ = ["CHAPTER", "FIGURE", "TARGET", "cells_of_the_figure", "digest", "draw"]
+from tools.bless import CHAPTERS, ROOT, chapter_cells
 
 CHAPTER = CHAPTERS / "hierarchical_data.md"
 FIGURE = "fig-learning-summary"
@@ -25,13 +24,7 @@ TARGET = ROOT / "_static" / "readme-figure.svg"
 
 
 def cells_of_the_figure(chapter: Path = CHAPTER, name: str = FIGURE) -> list[str]:
-    """The code of a chapter from its first cell to the one whose figure has this name.
-
-    Raises
-    ------
-    LookupError
-        If the chapter has no such figure.
-    """
+    """The code of a chapter from its first cell to the one whose figure has this name."""
     sources = []
     for cell in chapter_cells(chapter):
         sources.append(cell.source)

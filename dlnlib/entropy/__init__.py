@@ -2,7 +2,7 @@
 
 H is 0 when one mode carries all the energy and log K when K modes share it equally, so exp(H) is
 an effective number of modes (with ``power=1``, the effective rank of Roy and Vetterli 2007).
-With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_k - E_p g), and
+With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_k - E_p g), and::
 
     dH/dt = -2 Cov_p(g, log p),
 

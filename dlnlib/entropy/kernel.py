@@ -2,7 +2,7 @@
 
 A row stays in the first-level cache while it is passed over: for its strongest mode, its energies,
 their logarithms, and the parts.  Energies are in units of the strongest, x_k <= 1, and r is the
-energy of all others together.  Nothing cancels then, however small a share: with p_k = x_k/(1 + r),
+energy of all others together.  Nothing cancels then, however small a share: for p_k = x_k/(1 + r)::
 
     log p_k = log x_k - log(1 + r),    H = log(1 + r) - E_p log x,    dH/dt = -power Cov_p(g, log x)
 

@@ -52,7 +52,7 @@ def as_rates(g: ArrayLike, strengths: Float[np.ndarray, "..."]) -> Float[np.ndar
 
 
 def energy_shares(a: ArrayLike, *, power: float = 2) -> Float[np.ndarray, "... K"]:
-    """Share of each mode in the energy, |a_k|^power / sum_j |a_j|^power.
+    """Share of each mode in the energy, ``|a_k|^power / sum_j |a_j|^power``.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 A network is a list ``[W_1, ..., W_L]``, first layer first, ``W_l`` of shape
 ``(widths[l], widths[l-1])``; its map is ``W_L ... W_1``.  All trainings solve, for whitened inputs
-and the loss ``1/2 E|y - W_L ... W_1 x|^2``,
+and the loss ``1/2 E|y - W_L ... W_1 x|^2``::
 
     tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
 

@@ -1,6 +1,6 @@
 r"""Exact gradient flow of a lambda-balanced two-layer network, in a form that never overflows.
 
-With whitened inputs and ``W2^T W2 - W1 W1^T = lambda I``, ``Q = [W1^T; W2]`` obeys
+With whitened inputs and ``W2^T W2 - W1 W1^T = lambda I``, ``Q = [W1^T; W2]`` obeys::
 
     F = [[-lambda/2 I, Sigma^T], [Sigma, lambda/2 I]],
     tau d(QQ^T)/dt = F QQ^T + QQ^T F - (QQ^T)^2,

@@ -1,6 +1,6 @@
 """Mode strengths of an aligned deep linear network, in closed form.
 
-The equation solved, for each mode on its own, is
+The equation solved, for each mode on its own, is::
 
     tau da/dt = L a^(2-2/L) (s - a),    a(0) = a0,
 

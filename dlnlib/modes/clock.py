@@ -1,11 +1,11 @@
 r"""The clock of a deep mode: time as a function of strength, and its inverse.
 
-Separating variables in ``tau da/dt = L a^(2-2/L) (s - a)`` with ``x = a/s`` gives
+Separating variables in ``tau da/dt = L a^(2-2/L) (s - a)`` with ``x = a/s`` gives::
 
     F_L(x(t)) = F_L(x(0)) + L s^(2-2/L) t / tau,    F_L(x) = int dx / (x^(2-2/L) (1 - x)),
 
 so all modes of a network run along one function of one variable, only shifted and rescaled in
-time.  For depth L = 3, 4, ... and ``y = x^(1/L)``, ``w = exp(2 pi i/L)``,
+time.  For depth L = 3, 4, ... and ``y = x^(1/L)``, ``w = exp(2 pi i/L)``::
 
     F_L = -L/(L-2) y^(2-L) - sum_j Re[w^(-2j) log(1 - w^j y)],
 

@@ -1,6 +1,6 @@
 """A weak signal in a large random matrix: what is seen of it, and what a network makes of that.
 
-The model is that of `dlnlib.tasks.spiked_teacher`,
+The model is that of `dlnlib.tasks.spiked_teacher`::
 
     Sigma = W* + noise / sqrt(n_in) Z,    W* = sum_j s0_j u_j v_j^T,
 

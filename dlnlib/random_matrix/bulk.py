@@ -43,7 +43,7 @@ def bulk_density(
     -------
     ndarray like x
         sqrt((e^2 - x^2)(x^2 - f^2)) / (pi min(1, c) noise^2 x) between the edges
-        f, e = noise |1 -+ sqrt(c)|, and 0 elsewhere.
+        ``f, e = noise |1 -+ sqrt(c)|``, and 0 elsewhere.
 
     Raises
     ------

@@ -23,7 +23,7 @@ class InfiniteNetwork:
     entropy : (T,) ndarray
         Spectral entropy of the energies a_k^2, in nats.
     test_error : (T,) ndarray
-        |W(t) - W*|_F^2.
+        ``|W(t) - W*|_F^2``.
     signal_share : (T,) ndarray
         Share of the energy in the modes of detached spikes.
     bulk_fit : (T,) ndarray

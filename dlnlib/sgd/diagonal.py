@@ -35,9 +35,9 @@ class DiagonalRuns(Runs):
     diverged_at : (runs,) ndarray of int
         Iteration whose residual left all bounds, or -1 for a run that stayed.
     alpha_squared, shift : (runs, d) ndarray or None
-        If tracked: the effective initialisation |u0^2 - v0^2| prod |1 - s^2| and the shift of the
-        start sum (log|(1 - s) / (1 + s)| / 2 + s) + z0, with s = lr * gradient in beta and
-        z0 = log|(u0 + v0) / (u0 - v0)| / 2; these are the arguments of `implicit_bias`.
+        If tracked: the effective initialisation ``|u0^2 - v0^2| prod |1 - s^2|`` and the shift of
+        the start sum ``(log|(1 - s) / (1 + s)| / 2 + s) + z0``, with s = lr * gradient in beta and
+        ``z0 = log|(u0 + v0) / (u0 - v0)| / 2``; these are the arguments of `implicit_bias`.
     """
 
     t: Float[np.ndarray, "T"] | Int[np.ndarray, "T"]
@@ -53,7 +53,7 @@ class DiagonalRuns(Runs):
         return self.u * self.v
 
     def loss(self, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "runs T"]:
-        """Loss |X beta - y|^2 / (2 n) on samples x (n, d) and y (n,); NaN after a divergence."""
+        """Loss ``|X beta - y|^2 / (2 n)`` on samples x (n, d) and y (n,); NaN once diverged."""
         inputs, labels = as_samples(as_matrix("x", x, (None, self.u.shape[-1])), y)
         # One run at a time: the residuals of all would not fit in memory.
         return np.array(
@@ -148,7 +148,7 @@ def train_diagonal(
     record: ArrayLike | None = None,
     track: bool = False,
 ) -> DiagonalRuns:
-    """Gradient descent or SGD on |X (u v) - y|^2 / (2 n), in several independent runs.
+    """Gradient descent or SGD on ``|X (u v) - y|^2 / (2 n)``, in several independent runs.
 
     The sums have a fixed order: the same random streams give the same bits on every machine.
 

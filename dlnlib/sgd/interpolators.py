@@ -2,17 +2,17 @@
 
 In a diagonal network, with w = u + v and w' = u - v, every step multiplies w by 1 - s and w' by
 1 + s, where s is the step size times the gradient in beta = (w^2 - w'^2) / 4.  Hence
-beta = alpha^2 sinh(2 z) / 2 with alpha^2 = |w w'| and z = log|w / w'| / 2, and an interpolating
-limit minimises the Bregman divergence of the *hyperbolic entropy*, the sum over j of
+beta = alpha^2 sinh(2 z) / 2 with ``alpha^2 = |w w'|`` and ``z = log|w / w'| / 2``, and an
+interpolating limit minimises the Bregman divergence of the *hyperbolic entropy*, the sum of::
 
     [beta asinh(2 beta / alpha^2) - sqrt(beta^2 + alpha^4 / 4) + alpha^2 / 2] / 2
 
-(Woodworth et al. 2020; Even et al. 2023): close to |beta|_1 log(1 / alpha) for small alpha, to
-|beta|_2^2 / (2 alpha^2) for large.
+over the coordinates (Woodworth et al. 2020; Even et al. 2023): near ``|beta|_1 log(1 / alpha)`` for
+small alpha, ``|beta|_2^2 / (2 alpha^2)`` for large.
 
 Near weights with residuals zero a step of SGD on sample i changes the residuals by
 -eta phi phi_i^T r_i, with phi the Jacobian.  Their mean square decays from every start if and only
-if eta < eta_star = 1 / rho(B),
+if eta < eta_star = 1 / rho(B)::
 
     B_ij = int_0^inf (a_i^T exp(-t G) a_j)^2 dt,    G = sum_i a_i a_i^T,    a_i = row i of phi,
 
@@ -47,7 +47,7 @@ def implicit_bias(
     y : (n,) array_like
         Labels.
     alpha_squared : float or (d,) array_like
-        Squared initialisation |u0^2 - v0^2|, > 0.
+        Squared initialisation ``|u0^2 - v0^2|``, > 0.
     shift : float or (d,) array_like
         Zero for gradient flow from u0 = alpha, v0 = 0; `dlnlib.sgd.train_diagonal` measures
         that of a run with finite steps.
@@ -153,7 +153,7 @@ def stability_threshold(jacobian: ArrayLike) -> float:
     Returns
     -------
     float
-        Step size for the loss |r|^2 / (2 n); for |r|^2 / n it is half as large.
+        Step size for the loss ``|r|^2 / (2 n)``; for ``|r|^2 / n`` it is half as large.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def gradient_covariance(
     Returns
     -------
     (p, p) ndarray
-        Of the gradient of |r|^2 / (2 n); for a loss |r|^2 / n it is four times as large.
+        Of the gradient of ``|r|^2 / (2 n)``; for a loss ``|r|^2 / n`` it is four times as large.
 
     Raises
     ------
@@ -54,13 +54,13 @@ def gradient_covariance(
 
     Notes
     -----
-    One step of SGD with step size eta lasts the time eta, and the model is
+    One step of SGD with step size eta lasts the time eta, and the model is::
 
         d theta = -grad L dt + sqrt(eta Sigma(theta)) dB,
 
-    with Sigma the covariance of the stochastic gradient.  For L = |h - y|^2 / (2 n), with phi the
-    Jacobian of the outputs h, r = h - y, batches of B drawn with replacement and label noise of
-    standard deviation q, it is one of
+    with Sigma the covariance of the stochastic gradient.  For ``L = |h - y|^2 / (2 n)``, with phi
+    the Jacobian of the outputs h, r = h - y, batches of B drawn with replacement and label noise of
+    standard deviation q, it is one of::
 
         centred    Sigma = [phi^T diag(r^2 + q^2) phi / n - g g^T] / B,    g = phi^T r / n,
         diagonal   Sigma = phi^T diag(r^2 + q^2) phi / (n B),

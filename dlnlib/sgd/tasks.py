@@ -44,7 +44,7 @@ def sparse_regression(
     Parameters
     ----------
     n, d, r : int
-        Training samples, inputs, non-zero coordinates of the teacher (|N(0, 1)| before scaling).
+        Training samples, inputs, non-zero coordinates of the teacher (``|N(0, 1)|``, then scaled).
     n_test : int
         Held-out samples.
     rng : numpy.random.Generator

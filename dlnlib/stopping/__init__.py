@@ -1,7 +1,7 @@
 """When to stop: least entropy t*, least test error t_opt, start of memorisation t**.
 
 The network holds aligned modes a_k(t) (see `dlnlib.modes`), the teacher W* has the targets
-m_k = u_k^T W* v_k in their directions, and the test error of whitened inputs is
+m_k = u_k^T W* v_k in their directions, and the test error of whitened inputs is::
 
     E(t) = |W(t) - W*|_F^2 = sum_k (a_k^2 - 2 a_k m_k) + |W*|_F^2.
 

@@ -23,7 +23,7 @@ class SpikedDraws:
         Arrays (N, A, D).
     t : (T,) ndarray
     entropy, test_error : (A, D, T) ndarray
-        Means over the draws of H and of E = |W - W*|^2.
+        Means over the draws of H and of ``E = |W - W*|^2``.
     entropy_sd, test_error_sd : (A, D, T) ndarray
         Standard deviations over the draws (0 for a single draw).
     """

@@ -191,7 +191,7 @@ def evidence_based(run: Run) -> float:
     Mahsereci et al. stop once the squared entries of the gradient, each divided by the variance
     that finite data gives it, are less than one on average.  With respect to the end-to-end map
     the gradient is :math:`W - \Sigma`, and in the spiked model all its entries have the variance
-    noise^2 / n_in, so that the rule is Morozov's discrepancy principle
+    noise^2 / n_in, so that the rule is Morozov's discrepancy principle::
 
         |W - Sigma|_F^2 < n_out noise^2.
 

@@ -200,7 +200,7 @@ def two_level_window(
     """Closed forms of the window for two levels and two layers, as a0 -> 0.
 
     With signal modes (s, target m) and noise modes (n, target 0), noise still small when the
-    signal is learned,
+    signal is learned::
 
         t*    = tau/(2s) log[(s/a0 - 1) (s/n - 1)],       where a_s = s - n,
         t_opt = tau/(2s) log[(s/a0 - 1) m/(s - m)],       where a_s = m,
@@ -252,7 +252,7 @@ def two_level_window(
 
 
 def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np.ndarray, "..."]:
-    """Test error |W - W*|_F^2 of aligned modes, sum_k (a_k^2 - 2 a_k m_k) + energy.
+    """Test error ``|W - W*|_F^2`` of aligned modes, sum_k (a_k^2 - 2 a_k m_k) + energy.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np
     m : scalar or (K,) array_like
         Targets of the modes in the teacher, of any sign.
     energy : float
-        |W*|_F^2; without it the error is counted from that of the zero map.
+        ``|W*|_F^2``; without it the error is counted from that of the zero map.
 
     Returns
     -------

@@ -21,7 +21,7 @@ def cosine_law(modes: int = 3) -> Derivation:
 
     Tied means that encoder and decoder of a mode start, and so stay, equal: e_i = d_i = w_i.
     Then tau dw_i/dt = s_i w_i - sum_j (w_i . w_j) w_j, for any hidden size.
-    With n_i = |w_i|^2 and eps_ij the cosine of w_i and w_j, for any number of modes::
+    With ``n_i = |w_i|^2`` and eps_ij the cosine of w_i and w_j, for any number of modes::
 
         tau d eps_ij/dt = -(n_i + n_j) eps_ij (1 - eps_ij^2)
                           - sum_{k != i,j} n_k [2 eps_ik eps_jk - eps_ij (eps_ik^2 + eps_jk^2)]

@@ -44,7 +44,7 @@ class Task:
         return svd_modes(self.sigma)
 
     def loss(self, product: ArrayLike) -> Float[np.ndarray, "..."]:
-        """Training loss, mean of 1/2 |y - W x|^2, of maps W (..., out, in); shape (...)."""
+        """Training loss, mean of ``1/2 |y - W x|^2``, of maps W (..., out, in); shape (...)."""
         return self._half_mean_square("training", product, self.x, self.y)
 
     def test_loss(self, product: ArrayLike) -> Float[np.ndarray, "..."]:

@@ -8,9 +8,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from references import CHAPTERS
+from helpers import assert_place_and_tests
 from scipy.integrate import solve_ivp
-from test_claims import assert_place_and_tests
 
 from dlnlib.entropy import spectral_entropy
 from dlnlib.flow import aligned_weights, gaussian_weights, gradient_flow
@@ -25,6 +24,7 @@ from dlnlib.sgd import (
     train_relu,
 )
 from dlnlib.tasks import svd_modes
+from tools.bless import CHAPTERS
 
 CATEGORIES = ["wrong", "reversed", "factor", "needs a condition", "loose", "typo"]
 NOTES = "LES"  # linear network, entropy, SGD

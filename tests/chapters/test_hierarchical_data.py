@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import readme_figure
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import digamma
@@ -12,6 +11,7 @@ from dlnlib.entropy import spectral_entropy
 from dlnlib.flow import aligned_weights, gaussian_weights, gradient_descent, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.tasks import Modes, hierarchical_tree, leaf_groups, tree_covariance, tree_spectrum
+from tools import readme_figure
 
 # Trees of at most 4**3 leaves, with one flip probability per level.
 TREES = st.lists(st.tuples(st.integers(2, 4), st.floats(0.01, 0.49)), min_size=1, max_size=3)
@@ -215,7 +215,7 @@ def test_reachable_span():
 def test_readme_shows_the_figure_of_the_chapter():
     text = readme_figure.TARGET.read_text(encoding="utf-8")
     current = readme_figure.digest(readme_figure.cells_of_the_figure())
-    assert current in text, "the chapter has changed: run `python tools/readme_figure.py`"
+    assert current in text, "the chapter has changed: run `python -m tools.readme_figure`"
     assert "fill: #ffffff" in text.split("<g id=", 3)[2], "a white ground reads on a dark page"
     with pytest.raises(LookupError, match="no figure fig-absent"):
         readme_figure.cells_of_the_figure(name="fig-absent")

@@ -12,12 +12,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from references import CHAPTERS, chapter_cells, reference_path
 
 from dlnlib.modes import learning_time
 from dlnlib.random_matrix import spike_forward
 from dlnlib.studies import read_table, sweep
 from dlnlib.tasks import linear_task, spiked_teacher
+from tools.bless import CHAPTERS, chapter_cells, record_path
 
 PAGE = CHAPTERS / "rerun.md"
 
@@ -80,7 +80,7 @@ def test_the_quoted_outputs_are_those_of_the_tests():
     assert quoted[2].removeprefix("-") in cell_with("spiked_teacher(", CHAPTERS / "intro.md")
     assert quoted[2].replace("(1)", "(5)").replace("-", "+", 1) == quoted[3]
     before, after = block("text", "strongest noise").splitlines()
-    stored = reference_path(CHAPTERS / "intro.md").read_text(encoding="utf-8")
+    stored = record_path(CHAPTERS / "intro.md").read_text(encoding="utf-8")
     assert before.removeprefix("-").strip() in stored
     for line, seed in ((before, 1), (after, 5)):
         assert json.loads(line[1:].strip(" ,")) in table_of_the_introduction(seed)

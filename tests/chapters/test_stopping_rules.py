@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import sympy as sp
-from references import CHAPTERS
 
 from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import learning_time, mode_strength
@@ -21,6 +20,7 @@ from dlnlib.stopping import (
 )
 from dlnlib.studies import read_table
 from dlnlib.tasks import spiked_teacher, teacher_targets
+from tools.bless import CHAPTERS
 
 
 def white(samples, inputs, rng):

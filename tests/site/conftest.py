@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import FRAME, PAGE, ROOT, build
 from live_pages import visitor
 from playwright.sync_api import sync_playwright
-from test_build import FRAME, PAGE, ROOT, build
 
 # Debian's name first; CHROMIUM names any other.
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]

@@ -5,7 +5,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from check_site import check_site
 from live_pages import (
     DESKTOP,
     PHONE,
@@ -20,6 +19,7 @@ from live_pages import (
 )
 
 from dlnlib import diagonal, entropy, schedules
+from tools.check_site import check_site
 
 pytestmark = pytest.mark.browser
 

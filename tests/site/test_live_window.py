@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from check_site import check_site
 from live_pages import (
     DESKTOP,
     PHONE,
@@ -18,6 +17,7 @@ from live_pages import (
 )
 
 from dlnlib import entropy, modes, random_matrix, stopping
+from tools.check_site import check_site
 
 pytestmark = pytest.mark.browser
 

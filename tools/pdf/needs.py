@@ -8,8 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-__all__ = ["main", "missing_packages"]
-
 # What is looked for, and the Debian package that holds it.
 COMMANDS = {
     "pdflatex": "texlive-latex-recommended",
@@ -37,18 +35,7 @@ def missing_packages(
     has_command: Callable[[str], object] = shutil.which,
     has_file: Callable[[str], object] = _tex_has,
 ) -> dict[str, str]:
-    """Find what `make pdf` would miss.
-
-    Parameters
-    ----------
-    has_command, has_file : callable
-        Say whether a command, or a file of LaTeX, is there.
-
-    Returns
-    -------
-    dict
-        The command or file that is missing, and the Debian package that holds it.
-    """
+    """Find what `make pdf` would miss."""
     absent = {name: package for name, package in COMMANDS.items() if not has_command(name)}
     return absent | {name: package for name, package in TEX_FILES.items() if not has_file(name)}
 

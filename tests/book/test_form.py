@@ -1,58 +1,23 @@
 """The chapters keep the form that the tests and the reader rely on."""
 
-import ast
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
-from references import CHAPTERS, chapter_cells
+from helpers import ROOT, equation_labels, test_names, test_of, toc_files
 
-ROOT = CHAPTERS.parent
+from tools.bless import CHAPTERS, chapter_cells
+
 PAGES = sorted(CHAPTERS.rglob("*.md"))
-EQUATION = re.compile(r"^\$\$[ \t]*\(([^)]+)\)|\\label\{([^}]+)\}", re.MULTILINE)
-MATH_BLOCK = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})\{math\}(?P<text>.*?)^(?P=fence)", re.DOTALL | re.MULTILINE
-)
-LABEL = re.compile(r"^:label:[ \t]*(\S+)|^label:[ \t]*(\S+)", re.MULTILINE)
-
 for_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-
-
-def equation_labels(text: str) -> list[str]:
-    found = [match[1] or match[2] for match in EQUATION.finditer(text)]
-    for block in MATH_BLOCK.finditer(text):
-        found += [match[1] or match[2] for match in LABEL.finditer(block["text"])]
-    return found
-
-
-@cache
-def test_names() -> set[str]:
-    """All test functions under tests/, by name."""
-    return {
-        node.name
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-    }
-
-
-test_names.__test__ = False
-
-
-def toc_files(entry: dict) -> list[str]:
-    here = [entry[key] for key in ("root", "file") if key in entry]
-    below = [*entry.get("chapters", []), *entry.get("sections", [])]
-    return here + [name for part in below for name in toc_files(part)]
 
 
 @for_each_page
 def test_every_labelled_equation_has_its_test(page):
     labels = equation_labels(page.read_text(encoding="utf-8"))
     assert [label for label in labels if not label.startswith("eq-")] == []
-    expected = {f"test_{label.removeprefix('eq-').replace('-', '_')}" for label in labels}
-    missing = sorted(expected - test_names())
+    missing = sorted({test_of(label) for label in labels} - set(test_names()))
     assert not missing, f"labelled equations of {page.name} without a test: {missing}"
 
 

@@ -1,7 +1,8 @@
 """The checker of the built pages sees each kind of failure, and is silent on a sound page."""
 
 import pytest
-from check_site import check_site, main
+
+from tools.check_site import check_site, main
 
 PAGE = (
     '<!DOCTYPE html><html lang="en"><head><title>t</title>{head}</head><body>{body}</body></html>'

@@ -1,67 +1,15 @@
 """The build fails when a page is wrong, twice as once, and follows every change of the package."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from book_extension import content_digest, merged_streams
+from helpers import build, write
 from nbformat.v4 import new_output
 
-ROOT = Path(__file__).resolve().parent.parent
-FRAME = ["Makefile", "_config.yml", "_static", "requirements.txt", "tools"]
-PAGE = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  name: python3
-  display_name: Python 3
-  language: python
----
+from tools.sphinx.cache import content_digest
+from tools.sphinx.streams import merged_streams
 
-(sec-intro)=
-# A page
-
-```{code-cell} ipython3
-%s
-```
-
-%s
-"""
 PRINT = "from dlnlib.constant import VALUE\n\nprint(f'value = {VALUE}')"
-
-
-@pytest.fixture
-def book(tmp_path):
-    """A book of one page, with a package of one module, in the frame of the real one."""
-    for name in FRAME:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, tmp_path / name)
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
-    (tmp_path / "references.bib").write_text("")
-    (tmp_path / "chapters").mkdir()
-    (tmp_path / "dlnlib").mkdir()
-    (tmp_path / "dlnlib" / "__init__.py").write_text("")
-    (tmp_path / "dlnlib" / "constant.py").write_text("VALUE = 11\n")
-    return tmp_path
-
-
-def build(book: Path) -> subprocess.CompletedProcess:
-    """Run `make book` there, with the packages of this environment."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    environment |= {"PYTHONPATH": str(book), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = ["make", "book", f"VENV={sys.prefix}", "READY="]
-    return subprocess.run(
-        command, cwd=book, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def write(book: Path, code: str = PRINT, text: str = "") -> None:
-    (book / "chapters" / "intro.md").write_text(PAGE % (code, text))
 
 
 def rendered(book: Path) -> str:
@@ -69,7 +17,7 @@ def rendered(book: Path) -> str:
 
 
 def test_a_change_of_the_package_reaches_the_page(book):
-    write(book)
+    write(book, PRINT)
     first = build(book)
     assert first.returncode == 0, first.stdout + first.stderr
     assert f"open {book}/_build/html/index.html" in first.stdout

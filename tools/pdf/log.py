@@ -2,10 +2,8 @@
 
 import re
 
-__all__ = ["MARGIN", "log_problems", "page_count"]
-
 MARGIN = 15.0  # points by which a line may run into the margin
-# The log is written with lines that are not broken: see `max_print_line` in tools/pdf.py.
+# The log is written with lines that are not broken: see `max_print_line` in tools/pdf/__main__.py.
 _NOTICED = re.compile(
     r"""^(?:
       !\ .+                                              # errors
@@ -23,20 +21,7 @@ _PAGES = re.compile(r"^Output written on .+ \((\d+) pages?,", re.MULTILINE)
 
 
 def log_problems(log: str, margin: float = MARGIN) -> list[str]:
-    """Find the lines of a log that report something a reader would notice.
-
-    Parameters
-    ----------
-    log : str
-        Of the last run of pdflatex.
-    margin : float
-        How far, in points, a box may be too wide or too high.
-
-    Returns
-    -------
-    list of str
-        Each line once, in the order of the log.
-    """
+    """Find the lines of a log that report something a reader would notice."""
     found = [(match.start(), match[0]) for match in _NOTICED.finditer(log)]
     wide = [match for match in _OVERFULL.finditer(log) if float(match[1]) > margin]
     found += [(match.start(), match[0]) for match in wide]
@@ -44,21 +29,7 @@ def log_problems(log: str, margin: float = MARGIN) -> list[str]:
 
 
 def page_count(log: str) -> int:
-    """Count the pages that a run of pdflatex wrote.
-
-    Parameters
-    ----------
-    log : str
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If the run wrote no PDF.
-    """
+    """Count the pages that a run of pdflatex wrote."""
     pages = _PAGES.search(log)
     if pages is None:
         raise ValueError("the log tells of no PDF")

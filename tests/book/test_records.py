@@ -1,4 +1,4 @@
-"""The executed references are in step with the chapters and can catch every changed digit."""
+"""The executed records are in step with the chapters and can catch every changed digit."""
 
 import ast
 from difflib import unified_diff
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from numeric_text import DECIMAL, NumericText
-from references import REFERENCES, chapter_cells, chapters, image_mark, reference_path
+
+from tools.bless import RECORDS, chapter_cells, chapters, image_mark, record_path
+from tools.compare import DECIMAL, NumericText
 
 REMEDY = "run `make bless` and look at the difference before committing it"
 SHOWING = {"display", "glue", "print", "show"}
@@ -15,9 +16,9 @@ SHOWING = {"display", "glue", "print", "show"}
 for_each_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda path: path.stem)
 
 
-def reference_cells(chapter: Path) -> list[nbformat.NotebookNode]:
-    path = reference_path(chapter)
-    assert path.exists(), f"{chapter.name} has no executed reference: {REMEDY}"
+def record_cells(chapter: Path) -> list[nbformat.NotebookNode]:
+    path = record_path(chapter)
+    assert path.exists(), f"{chapter.name} has no executed record: {REMEDY}"
     return nbformat.read(path, as_version=4).cells
 
 
@@ -47,35 +48,35 @@ def shows(source: str) -> bool:
 
 
 @for_each_chapter
-def test_reference_code_equals_chapter_code(chapter):
-    stored, now = reference_cells(chapter), chapter_cells(chapter)
+def test_record_code_equals_chapter_code(chapter):
+    stored, now = record_cells(chapter), chapter_cells(chapter)
     if [cell.source for cell in stored] != [cell.source for cell in now]:
         lines = ("\n\n".join(cell.source for cell in cells).split("\n") for cells in (stored, now))
         change = "\n".join(unified_diff(*lines, "stored", "chapter", lineterm="", n=0))
         pytest.fail(
-            f"the code of {chapter.name} has changed since its reference was made: {REMEDY}\n"
+            f"the code of {chapter.name} has changed since its record was made: {REMEDY}\n"
             f"{change or 'code moved from one cell to another'}",
             pytrace=False,
         )
 
 
 @for_each_chapter
-def test_reference_has_been_executed(chapter):
-    cells = reference_cells(chapter)
+def test_record_has_been_executed(chapter):
+    cells = record_cells(chapter)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), (
-        f"the reference of {chapter.name} holds cells that were never run: {REMEDY}"
+        f"the record of {chapter.name} holds cells that were never run: {REMEDY}"
     )
 
 
 @for_each_chapter
-def test_reference_holds_what_the_cells_show(chapter):
-    silent = [c.source for c in reference_cells(chapter) if shows(c.source) and not c.outputs]
+def test_record_holds_what_the_cells_show(chapter):
+    silent = [c.source for c in record_cells(chapter) if shows(c.source) and not c.outputs]
     assert not silent, f"cells of {chapter.name} that show something have no output: {REMEDY}"
 
 
 @for_each_chapter
-def test_reference_holds_no_failure(chapter):
-    for cell in reference_cells(chapter):
+def test_record_holds_no_failure(chapter):
+    for cell in record_cells(chapter):
         for output in cell.outputs:
             assert output.output_type != "error", output
             assert output.get("name") != "stderr", output
@@ -83,7 +84,7 @@ def test_reference_holds_no_failure(chapter):
 
 @for_each_chapter
 def test_every_printed_digit_is_compared(chapter):
-    for cell in reference_cells(chapter):
+    for cell in record_cells(chapter):
         for number in (n for text in texts(cell) for n in DECIMAL.findall(text)):
             digits = significant_digits(number)
             assert digits <= 6, f"{number} has more digits than are compared: print it rounded"
@@ -96,13 +97,13 @@ def significant_digits(number: str) -> int:
     return len(mantissa.strip("0"))
 
 
-def test_no_reference_without_its_chapter():
-    known = {reference_path(chapter) for chapter in chapters()}
-    assert set(REFERENCES.glob("*.ipynb")) <= known, REMEDY
+def test_no_record_without_its_chapter():
+    known = {record_path(chapter) for chapter in chapters()}
+    assert set(RECORDS.glob("*.ipynb")) <= known, REMEDY
 
 
 @pytest.mark.parametrize(
-    ("reference", "computed", "equal"),
+    ("record", "computed", "equal"),
     [
         ("half at 1.9001", "half at 1.9001", True),
         ("half at 1.9001", "half at 1.9002", False),
@@ -119,9 +120,9 @@ def test_no_reference_without_its_chapter():
         ("nan", "0.5", False),
     ],
 )
-def test_tolerance_of_the_comparison(reference, computed, equal):
-    assert (NumericText(reference) == NumericText(computed)) is equal
-    assert (NumericText(reference) != NumericText(computed)) is not equal
+def test_tolerance_of_the_comparison(record, computed, equal):
+    assert (NumericText(record) == NumericText(computed)) is equal
+    assert (NumericText(record) != NumericText(computed)) is not equal
 
 
 @pytest.mark.parametrize(

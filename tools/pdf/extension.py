@@ -7,9 +7,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from book_extension import content_digest
 from docutils import nodes
-from pdf_pages import (
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+from tools.pdf.pages import (
     chapters_in_a_row,
     fit_tables,
     free_images,
@@ -20,11 +23,7 @@ from pdf_pages import (
     show_only_open_code,
     soften_names,
 )
-from sphinx import addnodes
-from sphinx.application import Sphinx
-from sphinx.config import Config
-
-__all__ = ["PDF_NAME", "current_pdf", "note_sources", "setup", "source_digest"]
+from tools.sphinx.cache import content_digest, files_digest
 
 PDF_NAME = "one-scalar.pdf"
 DIGEST_SUFFIX = ".digest"
@@ -34,57 +33,24 @@ SOURCES = (
     "_toc.yml",
     "references.bib",
     "CITATION.cff",
-    "tools/pdf*",
-    "tools/book_extension.py",
+    "tools/pdf/*",
+    "tools/sphinx/*.py",
 )
 
 
 def source_digest(root: Path) -> str:
-    """Digest of all that the PDF depends on.
-
-    Parameters
-    ----------
-    root : Path
-        Of the repository.
-
-    Returns
-    -------
-    str
-        Sixteen hexadecimal digits.
-    """
-    digest = hashlib.sha256(content_digest(root).encode())
-    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    """Digest of all that the PDF depends on."""
+    files = sorted(path for pattern in SOURCES for path in root.glob(pattern) if path.is_file())
+    return files_digest(root, files, content_digest(root))
 
 
 def note_sources(pdf: Path, digest: str) -> None:
-    """Write beside a PDF of which sources it was made.
-
-    Parameters
-    ----------
-    pdf : Path
-    digest : str
-        From `source_digest`.
-    """
+    """Write beside a PDF of which sources it was made."""
     pdf.with_name(pdf.name + DIGEST_SUFFIX).write_text(f"{digest}\n", encoding="utf-8")
 
 
 def current_pdf(root: Path, build: Path) -> Path | None:
-    """Find the PDF in the build folder, if it was made of the sources as they are now.
-
-    Parameters
-    ----------
-    root : Path
-        Of the repository.
-    build : Path
-        The folder `_build`.
-
-    Returns
-    -------
-    Path or None
-    """
+    """Find the PDF in the build folder, if it was made of the sources as they are now."""
     pdf = build / PDF_NAME
     noted = pdf.with_name(PDF_NAME + DIGEST_SUFFIX)
     if not (pdf.is_file() and noted.is_file()):

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 import dlnlib
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 COMMANDS = "book test bless check pdf serve lab notebooks bench lock clean help".split()
 

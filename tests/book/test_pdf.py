@@ -1,21 +1,24 @@
 """The PDF, as far as it needs no LaTeX: what is missing, what is printed, the log, the link."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pdf_needs
 import pytest
 import yaml
 from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.utils import new_document
-from pdf_extension import PDF_NAME, current_pdf, note_sources, source_digest
-from pdf_log import log_problems, page_count
-from pdf_look import latex_settings, title_page
-from pdf_pages import (
+from helpers import ROOT, built, frame
+from sphinx import addnodes
+from sphinx_proof.nodes import proof_node, theorem_node
+
+from tools.pdf import needs
+from tools.pdf.extension import PDF_NAME, current_pdf, note_sources, source_digest
+from tools.pdf.log import log_problems, page_count
+from tools.pdf.look import latex_settings, title_page
+from tools.pdf.pages import (
     FIRST_CHAPTER,
     chapters_in_a_row,
     fit_tables,
@@ -27,12 +30,6 @@ from pdf_pages import (
     show_only_open_code,
     soften_names,
 )
-from sphinx import addnodes
-from sphinx_proof.nodes import proof_node, theorem_node
-
-ROOT = Path(__file__).resolve().parent.parent
-FRAME = ["Makefile", "_config.yml", "_static", "tools"]
-
 
 # What is missing
 
@@ -56,22 +53,22 @@ def test_nothing_is_done_where_latex_is_missing(tmp_path):
     )
     assert result.returncode != 0
     (line,) = [line for line in result.stderr.splitlines() if "apt-get install" in line]
-    needed = {*pdf_needs.COMMANDS.values(), *pdf_needs.TEX_FILES.values()}
+    needed = {*needs.COMMANDS.values(), *needs.TEX_FILES.values()}
     assert needed == set(line.split("--no-install-recommends ")[1].split())
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_only_what_is_missing_is_named():
-    everything = {**pdf_needs.COMMANDS, **pdf_needs.TEX_FILES}
-    assert pdf_needs.missing_packages(lambda name: True, lambda name: True) == {}
+    everything = {**needs.COMMANDS, **needs.TEX_FILES}
+    assert needs.missing_packages(lambda name: True, lambda name: True) == {}
     for absent, package in everything.items():
-        found = pdf_needs.missing_packages(lambda n: n != absent, lambda n: n != absent)  # noqa: B023
+        found = needs.missing_packages(lambda n: n != absent, lambda n: n != absent)  # noqa: B023
         assert found == {absent: package}
 
 
 def test_the_packages_are_those_that_are_installed_for_publishing():
     workflow = (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8")
-    for package in {*pdf_needs.COMMANDS.values(), *pdf_needs.TEX_FILES.values()}:
+    for package in {*needs.COMMANDS.values(), *needs.TEX_FILES.values()}:
         assert package in workflow
     assert "make pdf" in workflow
 
@@ -118,14 +115,10 @@ Output written on one-scalar.pdf (191 pages, 2824007 bytes).
 @pytest.fixture
 def sources(tmp_path):
     """A book of one page without code, in the frame of the real one."""
-    for name in FRAME:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, tmp_path / name)
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
-    for name in ("references.bib", "requirements.txt"):
-        (tmp_path / name).write_text("")
-    for name in ("chapters", "dlnlib", "_build"):
+    frame(tmp_path)
+    for name in ("dlnlib", "_build"):
         (tmp_path / name).mkdir()
+    (tmp_path / "dlnlib" / "__init__.py").write_text("")
     (tmp_path / "chapters" / "intro.md").write_text("# A page\n")
     return tmp_path
 
@@ -142,7 +135,7 @@ def test_a_pdf_is_current_until_a_source_changes(sources):
     (build / PDF_NAME).write_bytes(b"%PDF-1.5")
     assert current_pdf(sources, build) is None  # of unknown sources
     changes = ["chapters/intro.md", "dlnlib/a.py", "chapters/t.csv", "requirements.txt", "_toc.yml"]
-    for name in [*changes, "references.bib", "CITATION.cff", "tools/pdf_style.tex"]:
+    for name in [*changes, "references.bib", "CITATION.cff", "tools/pdf/style.tex"]:
         make_pdf(sources)
         assert current_pdf(sources, build) == build / PDF_NAME
         with (sources / name).open("a") as file:
@@ -150,25 +143,15 @@ def test_a_pdf_is_current_until_a_source_changes(sources):
         assert current_pdf(sources, build) is None, name
 
 
-def build_pages(sources: Path) -> str:
-    """Run `make book` there; return the page."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    environment |= {"PYTHONPATH": str(sources), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = ["make", "book", f"VENV={sys.prefix}", "READY="]
-    result = subprocess.run(
-        command, cwd=sources, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return (sources / "_build/html/chapters/intro.html").read_text(encoding="utf-8")
-
-
 def test_the_pages_link_to_a_current_pdf_only(sources):
     make_pdf(sources)
     link, copy = f'href="../{PDF_NAME}"', sources / "_build/html" / PDF_NAME
-    assert build_pages(sources).count(link) == 2  # in the side bar and among the downloads
+    assert (built(sources) / "intro.html").read_text().count(
+        link
+    ) == 2  # in the side bar and among the downloads
     assert copy.read_bytes() == b"%PDF-1.5"
     (sources / "CITATION.cff").write_text("changed: true\n")  # no source of any page
-    assert PDF_NAME not in build_pages(sources)
+    assert PDF_NAME not in (built(sources) / "intro.html").read_text()
     assert not copy.exists()
 
 

@@ -13,19 +13,6 @@ from fnmatch import fnmatch
 from docutils import nodes
 from sphinx import addnodes
 
-__all__ = [
-    "FIRST_CHAPTER",
-    "chapters_in_a_row",
-    "fit_tables",
-    "free_images",
-    "is_left_out",
-    "set_derivations",
-    "set_solutions",
-    "set_statements",
-    "show_only_open_code",
-    "soften_names",
-]
-
 FIRST_CHAPTER = "Introduction"  # the first page has the title of the book as its own
 _FOLDED = {"input", "input+output"}
 _LINE = 84  # characters of table text beside each other on a page
@@ -37,29 +24,12 @@ def _latex(text: str) -> nodes.raw:
 
 
 def is_left_out(docname: str, patterns: Iterable[str]) -> bool:
-    """Whether a page stays on the web only.
-
-    Parameters
-    ----------
-    docname : str
-    patterns : iterable of str
-        The setting `pdf_exclude`.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a page stays on the web only."""
     return any(fnmatch(docname, pattern) for pattern in patterns)
 
 
 def chapters_in_a_row(document: nodes.document) -> None:
-    """Make each page a chapter, the first page too, whatever the levels of the web's contents.
-
-    Parameters
-    ----------
-    document : document
-        With the pages in it, as the LaTeX builder puts them together.
-    """
+    """Make each page a chapter, the first page too, whatever the levels of the web's contents."""
     first = next(document.findall(nodes.section))
     pages = list(document.findall(addnodes.start_of_file))
     for page in pages:
@@ -91,12 +61,7 @@ def _without_loading(code: str) -> str:
 
 
 def show_only_open_code(document: nodes.document) -> None:
-    """Leave out code that a web page folds away, and imports; keep what the code puts out.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Leave out code that a web page folds away, and imports; keep what the code puts out."""
     for cell in list(document.findall(nodes.container)):
         if cell.get("nb_element") != "cell_code":
             continue
@@ -114,12 +79,7 @@ def show_only_open_code(document: nodes.document) -> None:
 
 
 def set_derivations(document: nodes.document) -> None:
-    """Let a derivation, put out as one block of mathematics, break across lines and pages.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Let a derivation, put out as one block of mathematics, break across lines and pages."""
     for block in list(document.findall(nodes.math_block)):
         text = block.astext().strip()
         if "text_latex" not in block["classes"] or not text.startswith(r"\begin{aligned}"):
@@ -136,12 +96,7 @@ def set_derivations(document: nodes.document) -> None:
 
 
 def set_solutions(document: nodes.document) -> None:
-    """Open what a web page folds away as a dropdown.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Open what a web page folds away as a dropdown."""
     for box in list(document.findall(nodes.container)):
         if box.get("design_component") != "dropdown":
             continue
@@ -151,14 +106,7 @@ def set_solutions(document: nodes.document) -> None:
 
 
 def set_statements(document: nodes.document, number: Callable[[nodes.Element], str]) -> None:
-    """Typeset theorems, definitions and the like, and proofs, in the environments of the style.
-
-    Parameters
-    ----------
-    document : document
-    number : callable
-        The page and the number of a statement, as they stand on the web.
-    """
+    """Typeset theorems, definitions and the like, and proofs, in the environments of the style."""
     for node in list(document.findall(nodes.Element)):
         if "realtype" in node:
             docname, count = number(node)
@@ -182,24 +130,14 @@ def set_statements(document: nodes.document, number: Callable[[nodes.Element], s
 
 
 def free_images(document: nodes.document) -> None:
-    """Print figures in the size in which they were drawn, so that their type has one size.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Print figures in the size in which they were drawn, so that their type has one size."""
     for image in document.findall(nodes.image):
         if str(image.get("width", "")).endswith("%"):
             del image["width"]
 
 
 def soften_names(document: nodes.document) -> None:
-    """Allow a break inside long names in code type.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Allow a break inside long names in code type."""
     for literal in document.findall(nodes.literal):
         for text in list(literal.findall(nodes.Text)):
             if len(text) > 12:
@@ -213,12 +151,7 @@ def _unbroken(text: str) -> int:
 
 
 def fit_tables(document: nodes.document) -> None:
-    """Let tables go over pages, and give wide ones columns that fit what stands in them.
-
-    Parameters
-    ----------
-    document : document
-    """
+    """Let tables go over pages, and give wide ones columns that fit what stands in them."""
     for table in list(document.findall(nodes.table)):
         table["classes"].append("longtable")  # may go on on the next page
         if not list(table.findall(nodes.title)):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from pybtex.database import Entry, parse_file
-from references import CHAPTERS
+
+from tools.bless import CHAPTERS
 
 FILE = Path(CHAPTERS.parent, "references.bib")
 ENTRIES = dict(parse_file(FILE).entries)

@@ -1,12 +1,10 @@
-"""Text that the tests of executed references compare with a tolerance for its decimals."""
+"""Text that the tests of executed records compare with a tolerance for its decimals."""
 
 import math
 import re
 
-__all__ = ["DECIMAL", "RELATIVE_TOLERANCE", "NumericText"]
-
 # A decimal with six significant digits cannot change in any digit by less than this, and
-# test_references.py keeps longer ones out of the references: every printed digit is compared.
+# test_records.py keeps longer ones out of the records: every printed digit is compared.
 RELATIVE_TOLERANCE = 5e-7
 DECIMAL = re.compile(
     r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE][-+]?\d))(?:[eE][-+]?\d+)?(?!\w)(?!\.\d)"

@@ -1,13 +1,11 @@
-"""How the PDF looks: paper, type, title page; the rest of the style is in pdf_style.tex."""
+"""How the PDF looks: paper, type, title page; the rest of the style is in style.tex."""
 
 import hashlib
 from pathlib import Path
 
 import yaml
 
-__all__ = ["latex_settings", "title_page"]
-
-STYLE = Path(__file__).with_name("pdf_style.tex")
+STYLE = Path(__file__).with_name("style.tex")
 LICENCES = {"CC-BY-4.0": "text and figures under CC BY 4.0", "MIT": "code under MIT"}
 FONTS = r"\usepackage{mathpazo}\usepackage{tgpagella,tgheros}\renewcommand{\ttdefault}{txtt}"
 LINKS = "{rgb}{0,0.27,0.45}"
@@ -31,18 +29,7 @@ _SPECIAL = {ord(c): rf"\{c}" for c in "&%$#_{}"} | {
 
 
 def title_page(root: Path) -> str:
-    r"""Definitions for the title page, from CITATION.cff and the lock.
-
-    Parameters
-    ----------
-    root : Path
-        Of the repository.
-
-    Returns
-    -------
-    str
-        One `\newcommand` of LaTeX a line.
-    """
+    r"""Definitions for the title page, from CITATION.cff and the lock."""
     about = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     people = [a.get("name") or f"{a['given-names']} {a['family-names']}" for a in about["authors"]]
     facts = {
@@ -60,17 +47,7 @@ def title_page(root: Path) -> str:
 
 
 def latex_settings(root: Path) -> dict[str, object]:
-    """Settings of Sphinx for the LaTeX of the book.
-
-    Parameters
-    ----------
-    root : Path
-        Of the repository.
-
-    Returns
-    -------
-    dict
-    """
+    """Settings of Sphinx for the LaTeX of the book."""
     return {
         "latex_elements": {
             "papersize": "a4paper",

@@ -4,31 +4,14 @@ import re
 
 import numpy as np
 import pytest
-from references import CHAPTERS
-from test_chapters import test_names
+from helpers import assert_place_and_tests, claims
 
 from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.tasks import spiked_teacher
 
 
-def rows() -> list[list[str]]:
-    text = (CHAPTERS / "intro.md").read_text(encoding="utf-8")
-    table = text.split("## Map of results")[1].split("\n## ")[0]
-    return [line.strip("| ").split(" | ") for line in re.findall(r"^\| .*", table, re.MULTILINE)][
-        1:
-    ]
-
-
-def assert_place_and_tests(place: str, tests: str) -> None:
-    """A reference into the book, and names of tests that exist; the errata use it too."""
-    assert re.search(r"\{(prf:ref|eq|numref|doc)\}`", place)
-    named = re.findall(r"`(test_\w+)`", tests)
-    assert named
-    assert set(named) <= test_names(), f"no such test: {set(named) - test_names()}"
-
-
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
+@pytest.mark.parametrize("row", claims(), ids=lambda row: row[0][:40])
 def test_every_claim_names_its_place_and_its_test(row):
     claim, place, tests = row
     assert claim.endswith(".")

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import yaml
 from jupyter_book.sphinx import build_sphinx
-from pdf_extension import PDF_NAME, note_sources, source_digest
-from pdf_log import log_problems, page_count
-from pdf_look import latex_settings
 
-__all__ = ["main"]
+from tools.pdf.extension import PDF_NAME, note_sources, source_digest
+from tools.pdf.log import log_problems, page_count
+from tools.pdf.look import latex_settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "_build"
 LATEX = BUILD / "latex"
 
@@ -60,13 +59,7 @@ def write_latex() -> None:
 
 
 def set_pages() -> str:
-    """Let latexmk make the PDF, as often as its references need.
-
-    Returns
-    -------
-    str
-        The log of the last run.
-    """
+    """Let latexmk make the PDF, as often as its references need."""
     source = PDF_NAME.replace(".pdf", ".tex")
     command = ["latexmk", "-pdf", "-silent", "-interaction=nonstopmode", "-halt-on-error", source]
     result = subprocess.run(command, cwd=LATEX, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
-"""Execute the chapters and store their code cells with outputs as references for the tests.
+"""Execute the chapters and store their code cells with outputs as records for the tests.
 
-Usage: ``python tools/references.py [chapter ...]`` (``make bless``).
-A reference holds what is compared and nothing that changes from run to run: no prose, timings,
+Usage: ``python -m tools.bless [chapter ...]`` (``make bless``).
+A record holds what is compared and nothing that changes from run to run: no prose, timings,
 cell ids, images (the mark ``<svg>`` or ``<png>`` stands for one), or data that a cell puts into the
 page for a live figure (``<data>``; the tests in a browser compare them).
 """
@@ -16,11 +16,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-__all__ = ["bless", "chapter_cells", "chapters", "image_mark", "reference_path"]
-
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
-REFERENCES = ROOT / "tests" / "reference"
+RECORDS = ROOT / "tests" / "reference"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TIMEOUT = 300  # seconds for a cell, as in _config.yml
 
@@ -34,9 +32,9 @@ def chapters() -> list[Path]:
     return [path for path in sorted(CHAPTERS.glob("*.md")) if chapter_cells(path)]
 
 
-def reference_path(chapter: Path) -> Path:
-    """The reference that belongs to a chapter."""
-    return REFERENCES / f"{chapter.stem}.ipynb"
+def record_path(chapter: Path) -> Path:
+    """The record that belongs to a chapter."""
+    return RECORDS / f"{chapter.stem}.ipynb"
 
 
 def chapter_cells(chapter: Path) -> list[NotebookNode]:
@@ -48,18 +46,7 @@ def chapter_cells(chapter: Path) -> list[NotebookNode]:
 
 
 def image_mark(text: str) -> str:
-    """A short mark in place of an image or of a page's data; any other text unchanged.
-
-    Parameters
-    ----------
-    text : str
-        An SVG document, the base64 form of a bitmap, a script of JSON, or anything else.
-
-    Returns
-    -------
-    str
-        ``"<svg>"``, ``"<png>"``, ``"<data>"``, or the text.
-    """
+    """A short mark in place of an image or of a page's data; any other text unchanged."""
     if text in {"<svg>", "<png>", "<data>"}:
         return text
     if _DATA.match(text):
@@ -98,25 +85,7 @@ def _stable(output: NotebookNode) -> NotebookNode:
 
 
 def bless(chapter: Path) -> Path:
-    """Execute a chapter's code cells and write its reference.
-
-    Parameters
-    ----------
-    chapter : Path
-        A MyST chapter with code cells.
-
-    Returns
-    -------
-    Path
-        The reference written.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell fails.
-    ValueError
-        If a cell writes to stderr.
-    """
+    """Execute a chapter's code cells and write its record."""
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
     notebook.nbformat_minor = 4  # the last format without cell ids, which are random
     for cell in chapter_cells(chapter):
@@ -131,14 +100,14 @@ def bless(chapter: Path) -> Path:
     for cell in notebook.cells:
         cell.outputs = [_stable(output) for output in _merged(cell.outputs)]
     notebook.metadata = {"kernelspec": KERNEL}
-    target = reference_path(chapter)
+    target = record_path(chapter)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
     return target
 
 
 def main(names: list[str]) -> int:
-    """Bless the named chapters, or all; then drop references that have lost their chapter."""
+    """Bless the named chapters, or all; then drop records that have lost their chapter."""
     known = {path.stem: path for path in chapters()}
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -146,7 +115,7 @@ def main(names: list[str]) -> int:
         return 1
     for name in names or known:
         print(f"blessed {bless(known[name]).relative_to(ROOT)}", flush=True)
-    for stale in REFERENCES.glob("*.ipynb"):
+    for stale in RECORDS.glob("*.ipynb"):
         if stale.stem not in known:
             stale.unlink()
             print(f"removed {stale.relative_to(ROOT)}: no such chapter")

@@ -1,6 +1,6 @@
 """Names and roles that the pages lack as the theme and Sphinx write them."""
 
-from accessible_pages import named_toggles, sound_roles
+from tools.sphinx.accessible import named_toggles, sound_roles
 
 CONTENTS = (
     '<ul><li class="has-children"><a href="a.html">Exact <code>dynamics</code></a>'
