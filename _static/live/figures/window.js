@@ -3,8 +3,6 @@
    A figure of the class `live-window` becomes this one. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
-  dln.figures = dln.figures || {};
 
   /* The times with four digits, or more if it takes more to tell them apart. */
   function written(times) {

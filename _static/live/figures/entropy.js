@@ -2,8 +2,6 @@
    A figure of the class `live-entropy` becomes this one. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
-  dln.figures = dln.figures || {};
 
   const SIGNAL_1 = { id: "signal1", label: "signal 1", colour: "signal" };
   const SIGNAL_2 = { id: "signal2", label: "signal 2", colour: "signal-2", dash: "7 3" };

@@ -3,7 +3,6 @@
    of `counts` equal modes. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
 
   /* Test error E = sum a^2 - 2 a m + energy, above its floor [stopping.excess_error]. */
   dln.excessError = function (a, m, counts, energy = 0) {

@@ -1,8 +1,9 @@
-/* Live figures: sliders that move curves, drawn as SVG by this script and live-plot.js alone.
+/* Live figures: sliders that move curves, drawn as SVG by this script and plot.js alone.
 
    A chapter draws a static figure as always and gives it the class `live-<name>`; where scripts
-   run, `dln.figures.<name>` takes the place of the image, above the same caption.
-   It is a definition, or a function that makes one from data in the page.  A definition holds
+   run, `dln.figures.<name>` of figures/<name>.js takes the place of the image, above the same
+   caption.  This script is the last of the page: all definitions stand when it runs.
+   A figure is a definition, or a function that makes one from data in the page.  A definition holds
      label    what the figure is, for a screen reader
      sliders  [{id, label, min, max, step, value, format(value) -> text}]
      switches [{id, label, value}]: boxes to tick
@@ -18,14 +19,11 @@
               behind it; the name of a level stands above it on the right, or below it on the
               left; the note is a sentence, read out when it changes
    Labels and the note may hold HTML, names of markers SVG.  Colours are names of the variables
-   --live-<colour> in live-figure.css. */
+   --live-<colour> in live.css. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
-  dln.figures = dln.figures || {};
-  dln.mounted = [];
 
-  const THUMB = 24; // as in live-figure.css
+  const THUMB = 24; // as in live.css
 
   /* ---- elements ---- */
 

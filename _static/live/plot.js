@@ -1,7 +1,9 @@
-/* The drawing of live figures: from what a definition computes to SVG (see live-figure.js). */
+/* The drawing of live figures: from what a definition computes to SVG (see figure.js).
+
+   The first of the scripts of a live figure: it makes the one name, `dln`, that they share. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
+  const dln = (window.dln = { figures: {}, mounted: [] });
 
   const EDGE = { left: 44, right: 14, top: 9, bottom: 6, ticks: 22 }; // pixels around a panel
   const LINE = 15; // height of a line of text

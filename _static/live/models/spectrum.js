@@ -3,7 +3,6 @@
    `aspect` = n_out/n_in. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
 
   /* Strength above which a mode of the teacher shows [random_matrix.detection_threshold]. */
   dln.detectionThreshold = (noise = 1, aspect = 1) => noise * aspect ** 0.25;

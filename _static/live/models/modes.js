@@ -5,7 +5,7 @@
    `counts` says how many modes share an entry, so that twenty equal modes cost as much as one. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
+
   const many = (counts, k) => (counts ? counts[k] : 1);
 
   /* Strength of a mode [modes.mode_strength]: a0 / (e^-x + a0 (1 - e^-x) / s) with x = 2 s t/tau.
@@ -14,7 +14,7 @@
     return dln.modeCurve(s, a0, tau, depth)(t);
   };
 
-  /* The same as a function of time alone, for many times; deeper modes are in live-clock.js. */
+  /* The same as a function of time alone, for many times; deeper modes are in clock.js. */
   dln.modeCurve = function (s, a0, tau = 1, depth = 2) {
     return depth === 2 ? (t) => logistic(t, s, a0, tau) : dln.deepMode(s, a0, tau, depth);
   };

@@ -5,7 +5,6 @@
    z = log[x/(1-x)], x = a/s.  Above the target (a0 > s) the same is done with s/a for x. */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
 
   const expit = (z) => 1 / (1 + Math.exp(-z));
   const logExpit = (z) => Math.min(z, 0) - Math.log1p(Math.exp(-Math.abs(z)));

@@ -13,8 +13,6 @@
                     start at the division */
 (function () {
   "use strict";
-  const dln = (window.dln = window.dln || {});
-  dln.figures = dln.figures || {};
 
   const NAMES = ["train", "test", "rank", "amplitudes", "energies"];
   const FLOOR = 1e-9; // recorded losses are not smaller
