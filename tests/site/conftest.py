@@ -1,15 +1,16 @@
-"""A browser, and books of one page with a live figure, for the tests of the built pages."""
+"""A browser, and windows on the pages of the built book."""
 
+import functools
+import http.server
 import os
-import re
 import shutil
-from pathlib import Path
+import threading
 
 import pytest
-from helpers import FRAME, PAGE, ROOT, build
-from live_pages import visitor
 from playwright.sync_api import sync_playwright
+from visits import HTML, SETTINGS, Window, pages
 
+NO_BOOK = "no page in _build/html: run `make book` first"
 # Debian's name first; CHROMIUM names any other.
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 FLAGS = [
@@ -21,14 +22,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-IMPORTS = """import matplotlib.pyplot as plt
-import numpy as np
-
-from dlnlib.entropy import spectral_entropy
-from dlnlib.modes import mode_strength
-from dlnlib.plotting import COLOURS, plot_entropy, use_book_style
-
-use_book_style()"""
+# A figure as on the page when it has been opened.
+RESET = """() => {
+  document.querySelector(".live-reset").click();
+  document.activeElement.blur();
+  scrollTo(0, 0);
+}"""
 
 
 def browser_path() -> str:
@@ -46,6 +45,8 @@ def browser_path() -> str:
 
 @pytest.fixture(scope="session")
 def browser():
+    if not pages():
+        pytest.fail(NO_BOOK, pytrace=False)
     path = browser_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -53,73 +54,97 @@ def browser():
         browser.close()
 
 
-def one_page_book(book: Path, imports: str, cell: str) -> Path:
-    """The page with this cell, built in the frame of the real book."""
-    for name in [*FRAME, "dlnlib"]:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, book / name)
-    (book / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
-    (book / "references.bib").write_text("")
-    (book / "chapters").mkdir()
-    (book / "chapters" / "intro.md").write_text(PAGE % (imports, cell))
-    result = build(book)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return book / "_build" / "html" / "chapters" / "intro.html"
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that does not write each request to the terminal."""
+
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.fixture(scope="session")
-def live_page(tmp_path_factory) -> Path:
-    """The figure that CONTRIBUTING.md shows."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a live figure")[1]
-    cell = re.search(r"````md\n(.*?)````", section, re.DOTALL)[1]
-    return one_page_book(tmp_path_factory.mktemp("book"), IMPORTS, cell)
-
-
-def chapter_cells(name: str, *holds: str) -> list[str]:
-    """The imports of a chapter's first cell, and its cells that hold one of these texts."""
-    chapter = (ROOT / "chapters" / f"{name}.md").read_text()
-    first, *cells = re.findall(
-        r"^```\{code-cell\} ipython3\n.*?^```$", chapter, re.DOTALL | re.MULTILINE
-    )
-    imports = re.sub(r"\A:tags:.*\n+", "", "\n".join(first.splitlines()[1:-1]))
-    return [imports, "\n\n".join(c for c in cells if any(text in c for text in holds))]
-
-
-@pytest.fixture(scope="session")
-def window_page(tmp_path_factory) -> Path:
-    """The live figure of the chapter stopping_window, with the cell that computes it."""
-    cells = chapter_cells("stopping_window", "r, K, a0, s0 = ", "classes: live-window")
-    return one_page_book(tmp_path_factory.mktemp("window"), *cells)
-
-
-@pytest.fixture(scope="session")
-def sgd_page(tmp_path_factory) -> Path:
-    """The live figure of the chapter sgd_sparse_features, with the cells that record its runs."""
-    holds = ("streams = ", "def recorded(", "live-sgd-runs", "classes: live-sgd")
-    return one_page_book(
-        tmp_path_factory.mktemp("sgd"), *chapter_cells("sgd_sparse_features", *holds)
-    )
+def homes():
+    """The addresses of the book, in a folder and on a server."""
+    handler = functools.partial(Quiet, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            "file": f"{HTML.as_uri()}/",
+            "served": f"http://127.0.0.1:{server.server_port}/",
+        }
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def figure_page(request) -> Path:
-    """The page that a module of tests is about."""
-    return request.getfixturevalue(request.module.FIGURE_PAGE)
+def windows(browser, homes):
+    """A function that gives the window of a setting, the same each time."""
+    found = {}
+
+    def window(setting: str) -> Window:
+        if setting not in found:
+            source, settings = SETTINGS[setting]
+            found[setting] = Window.new(browser, homes[source], **settings)
+        return found[setting]
+
+    yield window
+    for each in found.values():
+        each.close()
+
+
+# ---- a module about a live figure names its page, PAGE ----
+
+
+def typeset(page) -> None:
+    """Wait for the mathematics, which moves what is below it."""
+    page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
 
 
 @pytest.fixture
-def visit(browser, figure_page):
-    with visitor(browser, figure_page) as open_page:
-        yield open_page
+def shared(windows, request):
+    """A function that gives the page in a setting, for tests that move no more than its figure.
+
+    All of them share one window, in which the figure is reset; every complaint is an error.
+    """
+    used = []
+
+    def page(setting: str = "light"):
+        window = windows(setting)
+        if not window.page.url.endswith(request.module.PAGE):
+            window.open(request.module.PAGE)
+            typeset(window.page)
+        window.page.evaluate(RESET)
+        used.append(window)
+        return window.page
+
+    yield page
+    complaints = [complaint for window in used for complaint in window.complaints]
+    for window in used:
+        window.complaints.clear()
+    assert complaints == []
 
 
 @pytest.fixture
-def page(visit):
-    return visit()
+def page(shared):
+    return shared()
 
 
-@pytest.fixture(scope="module")
-def model(browser, figure_page):
-    """One page for all the tests that only ask for numbers."""
-    with visitor(browser, figure_page) as open_page:
-        yield open_page()
+@pytest.fixture
+def visit(browser, homes, request):
+    """A function that opens the page in a window of its own."""
+    opened = []
+
+    def open_page(setting: str = "light", scripts: bool = True):
+        known = SETTINGS[setting][1] | {"java_script_enabled": scripts}
+        window = Window.new(browser, homes["file"], **known)
+        opened.append(window)
+        window.open(request.module.PAGE)
+        if scripts:
+            typeset(window.page)
+        else:
+            window.complaints.clear()  # of scripts that are not loaded
+        return window.page
+
+    yield open_page
+    complaints = [complaint for window in opened for complaint in window.complaints]
+    for window in opened:
+        window.close()
+    assert complaints == []

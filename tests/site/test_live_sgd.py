@@ -6,8 +6,6 @@ from functools import cache
 import numpy as np
 import pytest
 from live_pages import (
-    DESKTOP,
-    PHONE,
     assert_controls_have_names,
     assert_image_without_scripts_and_on_paper,
     drawing,
@@ -18,12 +16,11 @@ from live_pages import (
     slider,
 )
 
-from dlnlib import diagonal, entropy, schedules
-from tools.check_site import check_site
+from dlnlib import entropy, sgd
 
 pytestmark = pytest.mark.browser
 
-FIGURE_PAGE = "sgd_page"
+PAGE = "chapters/sgd_sparse_features.html"
 RATIOS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.05, 1.1, 1.15, 1.2]
 START = {"step": RATIOS.index(1.05), "seed": 1, "divided": False}
 CURVES = ["train", "test", "rank", "amplitudes", "energies"]
@@ -33,25 +30,21 @@ FLOOR, CEILING = 1e-9, 1e6  # of what is recorded
 
 
 @cache
-def task() -> diagonal.SparseTask:
-    return diagonal.sparse_regression(80, 200, 20, rng=np.random.default_rng(50).spawn(24)[2])
+def task() -> sgd.SparseTask:
+    return sgd.sparse_regression(80, 200, 20, rng=np.random.default_rng(50).spawn(24)[2])
 
 
 @cache
 def eta_star() -> float:
     root = np.sqrt(task().teacher)
-    return round(diagonal.stability_threshold(diagonal.diagonal_jacobian(task().x, root, root)), 4)
+    return round(sgd.stability_threshold(sgd.diagonal_jacobian(task().x, root, root)), 4)
 
 
-def runs(step: int, is_divided: bool, t) -> diagonal.DiagonalRuns:
+def runs(step: int, is_divided: bool, t) -> sgd.DiagonalRuns:
     size = round(RATIOS[step] * eta_star(), 4)
-    lr = (
-        schedules.step_decay(size, 50_000, at=0.2, by=1.5)
-        if is_divided
-        else schedules.constant(size, 50_000)
-    )
+    lr = sgd.step_decay(size, 50_000, at=0.2, by=1.5) if is_divided else sgd.constant(size, 50_000)
     rng = np.random.default_rng(0)
-    return diagonal.train_diagonal(task().x, task().y, lr, runs=SEEDS, record=t, rng=rng)
+    return sgd.train_diagonal(task().x, task().y, lr, runs=SEEDS, record=t, rng=rng)
 
 
 def measures(u, v) -> dict[str, np.ndarray]:
@@ -79,11 +72,11 @@ def diverged(page, is_divided: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("is_divided", [False, True], ids=["kept", "divided"])
 @pytest.mark.parametrize("step", range(len(RATIOS)), ids=map(str, RATIOS))
-def test_every_curve_is_a_run_of_the_package(model, step, is_divided):
+def test_every_curve_is_a_run_of_the_package(page, step, is_divided):
     seed = 1 + step % SEEDS
-    result = set_params(model, {"step": step, "seed": seed, "divided": is_divided})
+    result = set_params(page, {"step": step, "seed": seed, "divided": is_divided})
     again = runs(step, is_divided, result["t"])
-    assert diverged(model, is_divided)[step].tolist() == again.diverged_at.tolist()
+    assert diverged(page, is_divided)[step].tolist() == again.diverged_at.tolist()
     order = [seed - 1, *(k for k in range(SEEDS) if k != seed - 1)]
     for place, k in enumerate(order):
         stays = ~np.isnan(again.u[k, :, 0])
@@ -96,32 +89,32 @@ def test_every_curve_is_a_run_of_the_package(model, step, is_divided):
             )
 
 
-def test_steps_are_shares_of_the_threshold(model):
+def test_steps_are_shares_of_the_threshold(page):
     for step, share in enumerate(RATIOS):
-        note = set_params(model, START | {"step": step})["note"]
+        note = set_params(page, START | {"step": step})["note"]
         size, edge = (float(x) for x in re.findall(r"0\.\d+", note))
         assert edge == eta_star()
         assert size == pytest.approx(share * edge, abs=5.1e-5)
         assert f"{'above' if share > 1 else 'at' if share == 1 else 'below'} the" in note
 
 
-def test_iterations_are_recorded_densely_and_cost_little(model):
-    t = np.array(set_params(model, START)["t"])
+def test_iterations_are_recorded_densely_and_cost_little(page):
+    t = np.array(set_params(page, START)["t"])
     assert (t[0], t[-1]) == (10, 50_000) and 10_000 in t
     assert 50 <= t.size <= 80 and (t[1:] / t[:-1]).max() < 1.25
-    assert len(model.locator("#live-sgd-runs").text_content()) < 120_000
+    assert len(page.locator("#live-sgd-runs").text_content()) < 120_000
 
 
-def test_the_level_is_the_test_loss_of_gradient_flow(model):
-    end = diagonal.implicit_bias(task().x, task().y, 0.1**2)
+def test_the_level_is_the_test_loss_of_gradient_flow(page):
+    end = sgd.implicit_bias(task().x, task().y, 0.1**2)
     expected = ((task().x_test @ end - task().y_test) ** 2).mean() / 2
-    level = set_params(model, START)["levels"]["flow"]["value"]
+    level = set_params(page, START)["levels"]["flow"]["value"]
     assert level == pytest.approx(expected, abs=5.1e-5)
 
 
-def test_the_logarithmic_axis_shows_the_numbers(model):
-    result = set_params(model, START)
-    plot = model.locator("[data-panel=modes]")
+def test_the_logarithmic_axis_shows_the_numbers(page):
+    result = set_params(page, START)
+    plot = page.locator("[data-panel=modes]")
     texts = plot.locator("text[text-anchor=end]").all()
     ticks = np.array([[float(x.text_content()), float(x.get_attribute("y"))] for x in texts])
     slope, start = np.polyfit(ticks[:, 1], np.log(ticks[:, 0]), 1)
@@ -153,8 +146,8 @@ def test_a_run_that_diverges_says_so_and_ends(page):
     assert page.locator(".live-cursor circle").count() == len(CURVES)
 
 
-def test_no_setting_draws_what_is_no_number(model):
-    wrong = model.evaluate(
+def test_no_setting_draws_what_is_no_number(page):
+    wrong = page.evaluate(
         """([steps, seeds]) => {
           const figure = dln.mounted[0];
           const wrong = [];
@@ -173,16 +166,17 @@ def test_no_setting_draws_what_is_no_number(model):
     assert wrong == []
 
 
-def test_the_divided_step_is_marked_unless_the_run_diverged_before(model):
+def test_the_divided_step_is_marked_unless_the_run_diverged_before(page):
     for step, seed in ((2, 1), (len(RATIOS) - 1, 1)):
-        result = set_params(model, {"step": step, "seed": seed, "divided": True})
+        result = set_params(page, {"step": step, "seed": seed, "divided": True})
         marked = [marker["label"] for marker in result["markers"]]
-        early = bool(0 <= diverged(model, is_divided=True)[step, seed - 1] < 10_000)
+        early = bool(0 <= diverged(page, is_divided=True)[step, seed - 1] < 10_000)
         assert ("step / 1.5" in marked) is not early
         assert any("diverged" in label for label in marked) is early
 
 
-def test_without_recorded_runs_the_image_stays(page):
+def test_without_recorded_runs_the_image_stays(visit):
+    page = visit()
     assert page.evaluate(
         """() => {
           document.getElementById("live-sgd-runs").remove();
@@ -220,11 +214,11 @@ def test_the_keyboard_divides_the_step(page):
     assert page.evaluate("dln.mounted[0].params") == START
 
 
-def test_mouse_and_finger_move_the_figure(visit):
-    page = visit()
+def test_mouse_and_finger_move_the_figure(shared):
+    page = shared()
     page.mouse.click(*middle(slider(page, "step"), 0.02))
     assert output(page, "step") == "0.02"
-    page = visit(**PHONE)
+    page = shared("phone")
     page.touchscreen.tap(*middle(slider(page, "seed"), 0.98))
     assert output(page, "seed") == "8"
     page.touchscreen.tap(*middle(page.locator(".live-plot").last, 0.5))
@@ -249,8 +243,8 @@ def test_the_other_seeds_are_thin_curves_behind(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_line_has_a_colour_of_its_scheme(visit, scheme):
-    page = visit(color_scheme=scheme)
+def test_every_line_has_a_colour_of_its_scheme(shared, scheme):
+    page = shared(scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     for name in CURVES:
         strokes = {
@@ -260,16 +254,16 @@ def test_every_line_has_a_colour_of_its_scheme(visit, scheme):
         assert len(strokes) == 1 and not strokes & {"none", ground}
 
 
-def test_a_phone_needs_no_sideways_scrolling(visit):
-    page = visit(**PHONE)
+def test_a_phone_needs_no_sideways_scrolling(shared):
+    page = shared("phone")
     for changes in ({}, {"divided": True}, {"seed": 3}, {"step": 0}):
         set_params(page, START | changes)
         assert fits_a_phone(page)
 
 
-@pytest.mark.parametrize("settings", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_sliders_keep_their_place_while_the_words_change(visit, settings):
-    page, places = visit(**settings), set()
+@pytest.mark.parametrize("setting", ["light", "phone"])
+def test_sliders_keep_their_place_while_the_words_change(shared, setting):
+    page, places = shared(setting), set()
     for changes in ({}, {"step": 0}, {"seed": 3}, {"step": len(RATIOS) - 1, "divided": True}):
         set_params(page, START | changes)
         places.add(round(slider(page, "step").bounding_box()["y"]))
@@ -289,7 +283,3 @@ def test_the_image_is_drawn_where_the_sliders_start(page):
     assert output(page, "step") == "1.05"
     caption = page.locator("figure.live-sgd figcaption").inner_text()
     assert "1.05" in caption and f"seed {START['seed']} (thick)" in caption
-
-
-def test_the_built_page_passes_the_site_check(sgd_page):
-    assert check_site(sgd_page.parents[1]) == []

@@ -4,64 +4,15 @@ A page is visited once in each setting, and the tests are the questions asked th
 failure names the question, the page and the setting.
 """
 
-import functools
-import http.server
 import re
-import threading
 
 import pytest
-from visits import HTML, SETTINGS, Visit, channels, pages, violations
+from visits import HTML, SETTINGS, Visit, Window, channels, pages, violations
 
 pytestmark = pytest.mark.browser
 
-NO_BOOK = "no page in _build/html: run `make book` first"
-PAGES = pages() or [NO_BOOK]
+PAGES = pages() or ["no-book.html"]  # so that there is a test that fails
 INTRO = "chapters/intro.html"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server that does not write each request to the terminal."""
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture(scope="session")
-def homes():
-    """The addresses of the book, in a folder and on a server."""
-    handler = functools.partial(Quiet, directory=str(HTML))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {
-            "file": f"{HTML.as_uri()}/",
-            "served": f"http://127.0.0.1:{server.server_port}/",
-        }
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def opened(browser, homes):
-    """A function that opens a page in a setting."""
-    contexts = []
-
-    def open_page(name: str, setting: str = "light", source: str | None = None) -> Visit:
-        """The page from a source of its own, or where the setting has it."""
-        usual, context = SETTINGS[setting]
-        home = homes[source or usual]
-        contexts.append(browser.new_context(**context))
-        visit = Visit(name, setting, contexts[-1].new_page())
-        visit.listen(home)
-        visit.page.goto(home + name)
-        if name == "index.html":
-            visit.page.wait_for_url(f"**/{INTRO}")
-        visit.settle()
-        return visit
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 MADE_ALIKE = ("_modules/", "chapters/api/")  # from docstrings and source code, by one template
 
 
@@ -79,12 +30,12 @@ VISITS = [
 
 
 @pytest.fixture(scope="module", params=VISITS)
-def visit(request, opened) -> Visit:
-    if PAGES == [NO_BOOK]:
-        pytest.fail(NO_BOOK, pytrace=False)
-    visit = opened(*request.param)
-    yield visit
-    visit.page.close()
+def visit(request, windows) -> Visit:
+    name, setting = request.param
+    window = windows(setting)
+    window.open(name)
+    window.settle()
+    return Visit(name, setting, window)
 
 
 # ---- every page ----
@@ -200,17 +151,28 @@ def test_what_scrolls_is_reached_by_keyboard(visit):
     assert unreached == []
 
 
+# What is open, noted after each key.
+WATCH = """() => {
+  window.parts = [...document.querySelectorAll("article details")];
+  window.states = [];
+  const note = () => states.push(document.activeElement.closest("details")?.open);
+  document.addEventListener("keyup", note);
+  return parts.length;
+}"""
+STAND_ON = "(n) => parts[n].querySelector('summary').focus({ preventScroll: true })"
+SHOWN = "parts.every((e) => e.querySelector(':scope > :not(summary)').checkVisibility())"
+
+
 def test_folded_parts_open_by_keyboard(visit):
     """They are open after the settling: a key closes each, and opens it again."""
     page = visit.page
-    parts = page.locator("article details")
-    for state in (False, True):
-        for number in range(parts.count()):
-            parts.nth(number).evaluate("(e) => e.querySelector('summary').focus()")
-            page.keyboard.press("Enter")
-        assert parts.evaluate_all("(all) => all.map((e) => e.open)") == [state] * parts.count()
-    shown = "(all) => all.map((e) => e.querySelector(':scope > :not(summary)').checkVisibility())"
-    assert all(parts.evaluate_all(shown))
+    count = page.evaluate(WATCH)
+    for number in range(count):
+        page.evaluate(STAND_ON, number)
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+    assert page.evaluate("states") == [False, True] * count
+    assert page.evaluate(SHOWN)
 
 
 def test_live_figures_replace_their_images_and_move(visit):
@@ -222,12 +184,46 @@ def test_live_figures_replace_their_images_and_move(visit):
         assert figure.locator(".live-drawing").first.inner_html() != before
 
 
+def test_live_figures_alone_load_their_scripts(visit):
+    figures = visit.page.locator("figure[class*='live-']").evaluate_all(
+        "(all) => all.flatMap((e) => [...e.classList]).filter((name) => name.startsWith('live-'))"
+    )
+    loaded = visit.page.evaluate(
+        """() => [...document.scripts].map((e) => e.getAttribute("src") ?? "")
+             .flatMap((src) => src.match(/_static\\/live\\/([^?]*)/)?.[1] ?? [])"""
+    )
+    defined = [f"live-{x[8:-3]}" for x in loaded if x.startswith("figures/")]
+    assert defined == sorted(figures)
+    assert bool(loaded) is bool(figures)
+
+
 def test_axe_finds_no_barrier(visit):
     """The last question of a visit: it changes the page."""
     assert violations(visit) == []
 
 
 # ---- ways through the book ----
+
+
+@pytest.fixture
+def opened(browser, homes):
+    """A function that opens a page in a window of its own, which remembers no other visit."""
+    windows = []
+
+    def open_page(name: str, setting: str = "light", source: str | None = None) -> Visit:
+        """The page from a source of its own, or where the setting has it."""
+        usual, settings = SETTINGS[setting]
+        window = Window.new(browser, homes[source or usual], **settings)
+        windows.append(window)
+        window.open(name)
+        if name == "index.html":
+            window.page.wait_for_url(f"**/{INTRO}")
+        window.settle()
+        return Visit(name, setting, window)
+
+    yield open_page
+    for window in windows:
+        window.close()
 
 
 def test_the_front_page_leads_to_the_introduction(opened):
@@ -247,7 +243,7 @@ def test_the_search_finds_a_term(opened, source):
     results.first.wait_for()
     page.locator("#search-results li a[href*='exact_dynamics.html']").first.click()
     page.wait_for_url("**/exact_dynamics.html*")
-    visit.settle()
+    visit.window.settle()
     assert "Riccati" in page.locator("article").inner_text()
     assert visit.complaints == []
 

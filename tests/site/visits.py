@@ -1,21 +1,29 @@
-"""Visits to the pages of the built book: where they are, and what a browser notices there."""
+"""Windows in which the pages of the built book are read, and what a browser notices there."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from live_pages import DESKTOP, PHONE
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
-STILL = "* { animation: none !important; transition: none !important; }"
+DESKTOP = {"viewport": {"width": 1280, "height": 1000}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 # Where a page comes from, and the window and colours in which it is read.
 SETTINGS = {
     "light": ("file", DESKTOP | {"color_scheme": "light"}),
     "dark": ("served", DESKTOP | {"color_scheme": "dark"}),
     "phone": ("file", PHONE | {"color_scheme": "light"}),
 }
+# The mathematics is typeset, what is folded is open, and nothing fades in.
+SETTLE = """async () => {
+  const still = document.createElement("style");
+  still.textContent = "* { animation: none !important; transition: none !important; }";
+  document.head.append(still);
+  await window.MathJax?.startup?.promise;
+  for (const part of document.querySelectorAll("article details")) part.open = true;
+}"""
 # All rules once; then those whose answer changes with the colours or the width.
 AXE_RULES = {
     "light": {},
@@ -26,8 +34,9 @@ AXE_RULES = {
 # second token of a kind in a code cell that of the first: one of each is enough.  What scrolls
 # stays as it is.
 ONE_OF_EACH = """() => {
-  for (const formula of document.querySelectorAll("mjx-container")) {
-    if (formula.scrollWidth > formula.clientWidth + 1) continue;
+  const formulas = [...document.querySelectorAll("mjx-container")];
+  const fits = formulas.filter((e) => e.scrollWidth <= e.clientWidth + 1);
+  for (const formula of fits) {
     formula.textContent = "x";
     formula.style.overflow = "visible";
   }
@@ -49,36 +58,68 @@ def pages() -> list[str]:
 
 
 @dataclass
-class Visit:
-    """An open page and the complaints it has caused so far."""
+class Window:
+    """A window, and what went wrong in it since its page was opened.
 
-    name: str
-    setting: str
+    It opens one page after another: a new window for each would cost as much as the page.
+    """
+
     page: Page
+    home: str
     complaints: list[str] = field(default_factory=list)
 
-    def listen(self, home: str) -> None:
+    @classmethod
+    def new(cls, browser: Browser, home: str, **settings) -> "Window":
+        """A window that knows nothing of others: it has a memory of its own."""
+        return cls(browser.new_context(**settings).new_page(), home)
+
+    def __post_init__(self) -> None:
         """Collect errors, warnings, failed requests, and requests that leave the book."""
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._hear)
-        self.page.on("request", lambda request: self._see(request.url, home))
+        self.page.on("request", lambda request: self._see(request.url))
         self.page.on("requestfailed", lambda r: self.complaints.append(f"not loaded: {r.url}"))
 
     def _hear(self, message) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
 
-    def _see(self, address: str, home: str) -> None:
-        if not address.startswith((home, "data:")):
+    def _see(self, address: str) -> None:
+        if not address.startswith((self.home, "data:", "about:")):
             self.complaints.append(f"request to another place: {address}")
+
+    def open(self, name: str) -> None:
+        """Open a page of the book."""
+        self.page.goto("about:blank")  # what the page before has still to say is not of this one
+        self.complaints.clear()
+        self.page.goto(self.home + name)
 
     def settle(self) -> None:
         """Wait until the mathematics is typeset, and open what is folded, without fading it in."""
-        self.page.add_style_tag(content=STILL)
-        self.page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => null) : null")
-        self.page.evaluate(
-            "document.querySelectorAll('article details').forEach((part) => (part.open = true))"
-        )
+        self.page.evaluate(SETTLE)
+
+    def close(self) -> None:
+        """Close the window and forget what the book has stored there."""
+        self.page.context.close()
+
+
+@dataclass
+class Visit:
+    """A page that is open in a setting."""
+
+    name: str
+    setting: str
+    window: Window
+
+    @property
+    def page(self) -> Page:
+        """The page in the browser."""
+        return self.window.page
+
+    @property
+    def complaints(self) -> list[str]:
+        """What went wrong so far."""
+        return self.window.complaints
 
 
 def violations(visit: Visit) -> list[str]:

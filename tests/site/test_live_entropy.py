@@ -1,12 +1,10 @@
-"""The live figure in Chromium: its numbers are those of dlnlib, and everyone can move it."""
+"""The live figure of the entropy in Chromium: the numbers of dlnlib, in everyone's hands."""
 
 import re
 
 import numpy as np
 import pytest
 from live_pages import (
-    DESKTOP,
-    PHONE,
     assert_controls_have_names,
     assert_image_without_scripts_and_on_paper,
     drawing,
@@ -19,13 +17,12 @@ from live_pages import (
 
 from dlnlib import entropy, modes
 from dlnlib.plotting import COLOURS
-from tools.check_site import check_site
 
 pytestmark = pytest.mark.browser
 
 SLIDERS = ["s1", "s2", "n", "count", "scale"]
 START = {"s1": 3, "s2": 1.5, "n": 0.7, "count": 10, "scale": -3, "log": False}
-FIGURE_PAGE = "live_page"
+PAGE = "chapters/covariance_identity.html"
 
 
 # ---- numbers ----
@@ -46,8 +43,8 @@ TIMES = [0.0, 1e-9, 0.1, 1.0, 3.7, 12.0, 400.0, 1e6, 1e300]
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize(("s", "a0", "tau"), STRENGTHS)
-def test_mode_strengths_agree(model, s, a0, tau, depth):
-    theirs = model.evaluate(
+def test_mode_strengths_agree(page, s, a0, tau, depth):
+    theirs = page.evaluate(
         "([ts, ...mode]) => ts.map((t) => dln.modeStrength(t, ...mode))", [TIMES, s, a0, tau, depth]
     )
     ours = modes.mode_strength(TIMES, s, a0, tau=tau, depth=depth)[:, 0]
@@ -55,20 +52,20 @@ def test_mode_strengths_agree(model, s, a0, tau, depth):
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_rates_and_learning_times_agree(model, depth):
+def test_rates_and_learning_times_agree(page, depth):
     a, s = [1e-9, 0.3, 2.0, 3.0], [3.0, 2.0, 2.0, 0.5]
-    rates = model.evaluate(
+    rates = page.evaluate(
         "([a, s, depth]) => a.map((value, k) => dln.growthRate(value, s[k], 2.5, depth))",
         [a, s, depth],
     )
     np.testing.assert_allclose(rates, modes.growth_rate(a, s, tau=2.5, depth=depth), rtol=1e-14)
-    times = model.evaluate(
+    times = page.evaluate(
         "([a, s, depth]) => a.map((a0, k) => dln.learningTime(s[k], a0, 0.9, 2.5, depth))",
         [a[:2], s[:2], depth],
     )
     expected = modes.learning_time(s[:2], a[:2], 0.9, tau=2.5, depth=depth)
     np.testing.assert_allclose(times, expected, rtol=1e-13)
-    assert model.evaluate("(depth) => dln.learningTime(0.4, 0.4, 0.5, 1, depth)", depth) == 0
+    assert page.evaluate("(depth) => dln.learningTime(0.4, 0.4, 0.5, 1, depth)", depth) == 0
 
 
 ENERGIES = {
@@ -82,9 +79,9 @@ ENERGIES = {
 
 
 @pytest.mark.parametrize("a", ENERGIES.values(), ids=ENERGIES)
-def test_entropy_and_its_rate_agree(model, a):
+def test_entropy_and_its_rate_agree(page, a):
     g = np.cos(np.arange(len(a)) ** 2.0)
-    shares, h, rate = model.evaluate(
+    shares, h, rate = page.evaluate(
         "([a, g]) => [dln.energyShares(a), dln.spectralEntropy(a), dln.entropyRateByMode(a, g)]",
         [a, g.tolist()],
     )
@@ -93,9 +90,9 @@ def test_entropy_and_its_rate_agree(model, a):
     np.testing.assert_allclose(rate, entropy.entropy_rate_by_mode(a, g), rtol=1e-11, atol=1e-14)
 
 
-def test_counts_stand_for_equal_modes(model):
+def test_counts_stand_for_equal_modes(page):
     a, g, counts = [2.0, 0.4, 9.0], [0.1, 0.9, 5.0], [1, 20, 0]
-    shares, h, rate = model.evaluate(
+    shares, h, rate = page.evaluate(
         """([a, g, counts]) => [dln.energyShares(a, counts), dln.spectralEntropy(a, counts),
              dln.entropyRateByMode(a, g, counts)]""",
         [a, g, counts],
@@ -119,9 +116,9 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
-def test_every_curve_agrees_with_the_package(model, changes):
+def test_every_curve_agrees_with_the_package(page, changes):
     params = START | changes
-    result = set_params(model, params)
+    result = set_params(page, params)
     t, series = np.array(result["t"]), result["series"]
     counts = [1, 1, params["count"]]
     s = np.repeat([params["s1"], params["s2"], params["n"]], counts)
@@ -148,8 +145,8 @@ def test_every_curve_agrees_with_the_package(model, changes):
     assert a[-1].min() > 0.97 * s.min()  # the axis ends when all is learned
 
 
-def test_the_marked_time_is_the_lowest_entropy(model):
-    (marker,) = set_params(model, START)["markers"]
+def test_the_marked_time_is_the_lowest_entropy(page):
+    (marker,) = set_params(page, START)["markers"]
     s = np.r_[3, 1.5, np.full(10, 0.7)]
     near = marker["t"] + np.linspace(-1e-3, 1e-3, 201)
     h = entropy.spectral_entropy(modes.mode_strength(near, s, 1e-3))
@@ -157,17 +154,17 @@ def test_the_marked_time_is_the_lowest_entropy(model):
     a = modes.mode_strength([marker["t"]], s, 1e-3)
     assert abs(entropy.entropy_rate_by_mode(a, modes.growth_rate(a, s)).sum()) < 1e-10
     equal = START | SETTINGS["nothing to learn but two equal modes"]
-    assert set_params(model, equal)["markers"] == []
+    assert set_params(page, equal)["markers"] == []
 
 
-def test_the_drawing_shows_the_numbers(model):
+def test_the_drawing_shows_the_numbers(page):
     """Pixels of the curve are turned back into numbers by the ticks beside it."""
-    result = set_params(model, START)
-    texts = model.locator(".live-plot").first.locator("text[text-anchor=end]")
+    result = set_params(page, START)
+    texts = page.locator(".live-plot").first.locator("text[text-anchor=end]")
     ticks = np.array([[float(x.text_content()), float(x.get_attribute("y"))] for x in texts.all()])
     slope, start = np.polyfit(ticks[:, 1], ticks[:, 0], 1)
     for name in ("a.signal1", "a.noise"):
-        path = model.locator(f"path[data-series='{name}']").get_attribute("d")
+        path = page.locator(f"path[data-series='{name}']").get_attribute("d")
         y = np.array([float(point.split()[1]) for point in path[1:].split("L")])
         np.testing.assert_allclose(start + slope * y, result["series"][name], atol=0.002)
 
@@ -241,8 +238,8 @@ def test_the_mouse_drags_sliders_and_cursor(page):
     assert knob["x"] == pytest.approx(place, abs=2)
 
 
-def test_a_finger_moves_sliders_and_cursor(visit):
-    page = visit(**PHONE)
+def test_a_finger_moves_sliders_and_cursor(shared):
+    page = shared("phone")
     before, time = drawing(page), output(page, "time")
     page.touchscreen.tap(*middle(slider(page, "s2"), 0.9))
     assert float(output(page, "s2")) > 3
@@ -258,12 +255,13 @@ def test_the_image_shows_where_no_script_runs_and_on_paper(visit):
     assert_image_without_scripts_and_on_paper(visit, "live-entropy")
 
 
-def test_the_image_stays_if_the_figure_cannot_be_drawn(page):
+def test_the_image_stays_if_the_figure_cannot_be_drawn(visit):
+    page = visit()
     page.emulate_media(media="print")
     assert page.evaluate(
         """() => {
           const broken = { ...dln.figures.entropy, compute: () => { throw new Error("broken"); } };
-          const image = document.querySelector("figcaption");
+          const image = document.querySelector("figure.live-entropy figcaption");
           try { dln.mount("broken", broken, image); } catch (error) {
             return error.message === "broken" && !image.classList.contains("live-static")
               && document.querySelectorAll(".live").length === 1;
@@ -272,19 +270,20 @@ def test_the_image_stays_if_the_figure_cannot_be_drawn(page):
     )
 
 
-def test_a_phone_needs_no_sideways_scrolling(visit):
-    assert fits_a_phone(visit(**PHONE))
+def test_a_phone_needs_no_sideways_scrolling(shared):
+    assert fits_a_phone(shared("phone"))
 
 
-@pytest.mark.parametrize("settings", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_targets_are_large_enough(visit, settings):
-    page = visit(**settings)
+@pytest.mark.parametrize("setting", ["light", "phone"])
+def test_targets_are_large_enough(shared, setting):
+    page = shared(setting)
     for control in page.locator(".live input[type=range], .live button, .live-switch").all():
         box = control.bounding_box()
         assert min(box["width"], box["height"]) >= 24
 
 
-def test_the_drawing_follows_the_width_of_the_page(page):
+def test_the_drawing_follows_the_width_of_the_page(visit):
+    page = visit()
     page.set_viewport_size({"width": 400, "height": 800})
     page.wait_for_function(
         """() => [...document.querySelectorAll(".live-plot")].every(
@@ -321,8 +320,8 @@ def test_colours_are_those_of_the_book(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_stand_out_from_the_ground(visit, scheme):
-    page = visit(color_scheme=scheme)
+def test_colours_stand_out_from_the_ground(shared, scheme):
+    page = shared(scheme)
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     numbers = [int(x) for x in re.findall(r"\d+", ground)[:3]]
@@ -337,7 +336,8 @@ def test_nothing_moves_by_itself(page):
     assert page.evaluate("document.querySelector('.live').getAnimations({subtree: true})") == []
 
 
-def test_each_step_computes_once_and_the_cursor_never(page):
+def test_each_step_computes_once_and_the_cursor_never(visit):
+    page = visit()
     page.evaluate(
         """() => {
           const figure = dln.figures.entropy;
@@ -357,8 +357,9 @@ def test_controls_have_names(page):
     assert_controls_have_names(page)
 
 
-def test_another_definition_needs_no_other_script(page):
+def test_another_definition_needs_no_other_script(visit):
     """The component on its own: one slider, two close markers, a curve that comes and goes."""
+    page = visit()
     page.evaluate(
         """() => dln.mount("toy", {
           label: "A line",
@@ -378,7 +379,7 @@ def test_another_definition_needs_no_other_script(page):
             series: { y: [0, slope, 2 * slope, 3 * slope], z: slope > 1 ? [0, 1, 0, 1] : null },
             markers: [{ t: 1.01, label: "b" }, { t: 1, label: "a" }],
           }),
-        }, document.querySelector("figcaption"))"""
+        }, document.querySelector("figure.live-entropy figcaption"))"""
     )
     toy = page.locator(".live").last
     assert toy.locator("output[data-series=y]").inner_text() == "2.00"
@@ -389,7 +390,3 @@ def test_another_definition_needs_no_other_script(page):
     toy.locator("input").last.press("ArrowRight")
     assert toy.locator("output[data-series=y]").inner_text() == "4.00"
     assert toy.locator("output[data-series=z]").is_visible()
-
-
-def test_the_built_page_passes_the_site_check(live_page):
-    assert check_site(live_page.parents[1]) == []
