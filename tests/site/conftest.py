@@ -21,6 +21,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--renderer-process-limit=1",  # else each page starts a process
 ]
 # A figure as on the page when it has been opened.
 RESET = """() => {
