@@ -1,14 +1,13 @@
-"""A browser, and books of one page with a live figure, for the tests of the built pages."""
+"""A browser, and visits to the live figures, for the tests of the built pages."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 import pytest
-from helpers import FRAME, PAGE, ROOT, build
 from live_pages import visitor
 from playwright.sync_api import sync_playwright
+from visits import HTML
 
 # Debian's name first; CHROMIUM names any other.
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
@@ -21,14 +20,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-IMPORTS = """import matplotlib.pyplot as plt
-import numpy as np
-
-from dlnlib.entropy import spectral_entropy
-from dlnlib.modes import mode_strength
-from dlnlib.plotting import COLOURS, plot_entropy, use_book_style
-
-use_book_style()"""
 
 
 def browser_path() -> str:
@@ -53,58 +44,12 @@ def browser():
         browser.close()
 
 
-def one_page_book(book: Path, imports: str, cell: str) -> Path:
-    """The page with this cell, built in the frame of the real book."""
-    for name in [*FRAME, "dlnlib"]:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, book / name)
-    (book / "_toc.yml").write_text("format: jb-book\nroot: chapters/intro\n")
-    (book / "references.bib").write_text("")
-    (book / "chapters").mkdir()
-    (book / "chapters" / "intro.md").write_text(PAGE % (imports, cell))
-    result = build(book)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return book / "_build" / "html" / "chapters" / "intro.html"
-
-
-@pytest.fixture(scope="session")
-def live_page(tmp_path_factory) -> Path:
-    """The figure that CONTRIBUTING.md shows."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a live figure")[1]
-    cell = re.search(r"````md\n(.*?)````", section, re.DOTALL)[1]
-    return one_page_book(tmp_path_factory.mktemp("book"), IMPORTS, cell)
-
-
-def chapter_cells(name: str, *holds: str) -> list[str]:
-    """The imports of a chapter's first cell, and its cells that hold one of these texts."""
-    chapter = (ROOT / "chapters" / f"{name}.md").read_text()
-    first, *cells = re.findall(
-        r"^```\{code-cell\} ipython3\n.*?^```$", chapter, re.DOTALL | re.MULTILINE
-    )
-    imports = re.sub(r"\A:tags:.*\n+", "", "\n".join(first.splitlines()[1:-1]))
-    return [imports, "\n\n".join(c for c in cells if any(text in c for text in holds))]
-
-
-@pytest.fixture(scope="session")
-def window_page(tmp_path_factory) -> Path:
-    """The live figure of the chapter stopping_window, with the cell that computes it."""
-    cells = chapter_cells("stopping_window", "r, K, a0, s0 = ", "classes: live-window")
-    return one_page_book(tmp_path_factory.mktemp("window"), *cells)
-
-
-@pytest.fixture(scope="session")
-def sgd_page(tmp_path_factory) -> Path:
-    """The live figure of the chapter sgd_sparse_features, with the cells that record its runs."""
-    holds = ("streams = ", "def recorded(", "live-sgd-runs", "classes: live-sgd")
-    return one_page_book(
-        tmp_path_factory.mktemp("sgd"), *chapter_cells("sgd_sparse_features", *holds)
-    )
-
-
 @pytest.fixture(scope="module")
 def figure_page(request) -> Path:
-    """The page that a module of tests is about."""
-    return request.getfixturevalue(request.module.FIGURE_PAGE)
+    """The chapter whose live figure a module of tests is about."""
+    page = HTML / "chapters" / f"{request.module.CHAPTER}.html"
+    assert page.exists(), "no page in _build/html: run `make book` first"
+    return page
 
 
 @pytest.fixture

@@ -17,11 +17,15 @@ UPDATE = """(changes) => {
 
 @contextmanager
 def visitor(browser, live_page):
-    """A function that opens the page; every complaint and every foreign request is an error."""
+    """A function that opens the page; every complaint and every foreign request is an error.
+
+    The mathematics of the chapter is not typeset, which takes longer than all the rest.
+    """
     contexts, problems = [], []
 
     def open_page(**settings):
         context = browser.new_context(**(DESKTOP | settings))
+        context.route("**/mathjax/**", lambda route: route.fulfill(body=""))
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
