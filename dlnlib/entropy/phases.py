@@ -36,6 +36,14 @@ class Phase:
         For a redistribution with known signal modes: the part of the rise that signal and noise
         modes carry, adding to 1. A mode carries what it adds to H by gaining share; modes that
         lose share carry nothing.
+
+    Examples
+    --------
+    >>> from dlnlib.modes import mode_strength
+    >>> t, signal = np.geomspace(0.01, 20, 2000), [True, True, False, False]
+    >>> found = mode_phases(t, mode_strength(t, [3.0, 2.5, 1.0, 1.0], 1e-3), signal=signal)
+    >>> [(one.kind, round(one.signal, 2)) for one in found.phases if one.signal is not None]
+    [('redistribution', 0.45)]
     """
 
     kind: str
