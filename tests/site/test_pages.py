@@ -201,14 +201,23 @@ def test_what_scrolls_is_reached_by_keyboard(visit):
 
 
 def test_folded_parts_open_by_keyboard(visit):
-    """They are open after the settling: a key closes each, and opens it again."""
+    """They are open after the settling: a key closes each, and opens it again.
+
+    All of them in the light; one of each kind where only colours or widths differ.
+    """
     page = visit.page
     parts = page.locator("article details")
+    kinds = parts.evaluate_all("(all) => all.map((e) => e.className)")
+    tried = (
+        range(len(kinds)) if visit.setting == "light" else map(kinds.index, dict.fromkeys(kinds))
+    )
+    tried, is_open = list(tried), [True] * len(kinds)
     for state in (False, True):
-        for number in range(parts.count()):
+        for number in tried:
             parts.nth(number).evaluate("(e) => e.querySelector('summary').focus()")
             page.keyboard.press("Enter")
-        assert parts.evaluate_all("(all) => all.map((e) => e.open)") == [state] * parts.count()
+            is_open[number] = state
+        assert parts.evaluate_all("(all) => all.map((e) => e.open)") == is_open
     shown = "(all) => all.map((e) => e.querySelector(':scope > :not(summary)').checkVisibility())"
     assert all(parts.evaluate_all(shown))
 

@@ -22,20 +22,24 @@ AXE_RULES = {
     "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
     "phone": {"runOnly": ["scrollable-region-focusable", "target-size"]},
 }
-# axe looks at every text by itself.  A glyph of a formula has the colour of the formula, and the
-# second token of a kind in a code cell that of the first: one of each is enough.  What scrolls
-# stays as it is.
+# axe looks at every element by itself.  A glyph of a formula has the colour of the formula, and the
+# second token of a kind in the code of a page that of the first: one of each is enough.  What
+# scrolls goes on doing so.
 ONE_OF_EACH = """() => {
   for (const formula of document.querySelectorAll("mjx-container")) {
-    if (formula.scrollWidth > formula.clientWidth + 1) continue;
-    formula.textContent = "x";
-    formula.style.overflow = "visible";
+    const { scrollWidth, clientWidth } = formula;
+    const scrolls = /auto|scroll/.test(getComputedStyle(formula).overflowX)
+      && scrollWidth > clientWidth + 1;
+    formula.innerHTML = scrolls
+      ? `<span style="display: inline-block; width: ${scrollWidth}px">x</span>` : "x";
+    if (!scrolls) formula.style.overflow = "visible";
   }
+  const seen = new Set();
   for (const cell of document.querySelectorAll(".highlight pre")) {
-    const seen = new Set();
     for (const token of cell.querySelectorAll("span[class]:not(:has(*))")) {
-      if (seen.has(token.className)) token.replaceWith(token.textContent);
-      seen.add(token.className);
+      const look = `${cell.closest("div[class*=highlight-]")?.className} ${token.className}`;
+      if (seen.has(look)) token.replaceWith(token.textContent);
+      seen.add(look);
     }
     cell.normalize();
   }
