@@ -52,7 +52,15 @@ TIME_LABEL = r"time $t$ (units of $\tau$)"
 
 
 def use_book_style() -> None:
-    """Apply the style sheet of the book; in a notebook, also make figures reproducible SVG."""
+    """Apply the style sheet of the book; in a notebook, also make figures reproducible SVG.
+
+    Examples
+    --------
+    >>> with plt.rc_context():  # to keep the example to itself
+    ...     use_book_style()
+    ...     plt.rcParams["axes.spines.top"]
+    False
+    """
     plt.style.use("dlnlib.dlnlib")
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -67,6 +75,14 @@ def legend_above(ax: Axes, *, ncols: int = 4) -> None:
     ----------
     ax : Axes
     ncols : int
+
+    Examples
+    --------
+    >>> _, ax = plt.subplots()
+    >>> _ = ax.plot([0, 1], [1, 0], label="signal")
+    >>> legend_above(ax)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['signal']
     """
     ax.legend(ncols=ncols, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
@@ -103,6 +119,11 @@ def mode_colours(n_modes: int) -> list[tuple[float, float, float]]:
     Returns
     -------
     list of K (red, green, blue)
+
+    Examples
+    --------
+    >>> [round(sum(colour), 2) for colour in mode_colours(3)]  # ever lighter
+    [0.61, 1.35, 1.76]
     """
     return [to_rgb(colour) for colour in plt.get_cmap("plasma")(np.linspace(0, 0.7, n_modes))]
 
@@ -133,10 +154,14 @@ def plot_modes(
     -------
     Axes
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit together.
+    Examples
+    --------
+    >>> from dlnlib.modes import mode_strength
+    >>> t = np.linspace(0, 5, 101)
+    >>> _, ax = plt.subplots()
+    >>> _ = plot_modes(t, mode_strength(t, [3.0, 1.0], 1e-3), ax=ax, labels=["fast", "slow"])
+    >>> [line.get_label() for line in ax.lines], ax.get_ylabel()
+    (['fast', 'slow'], 'mode strength $a_k$')
     """
     times = as_times(t)
     strengths = as_matrix("a", a, (times.size, None))
@@ -172,10 +197,11 @@ def plot_entropy(
     -------
     Axes
 
-    Raises
-    ------
-    ValueError
-        If `t` and `h` differ in length.
+    Examples
+    --------
+    >>> ax = plot_entropy([0.0, 1.0, 2.0], [0.69, 0.1, 0.5], n_modes=2)
+    >>> len(ax.lines), ax.get_ylabel()  # the entropy and its bound
+    (2, 'spectral entropy $H$ (nats)')
     """
     times = as_times(t)
     entropy = as_curve("h", h, times)
@@ -231,10 +257,11 @@ def plot_band(
     -------
     Axes
 
-    Raises
-    ------
-    ValueError
-        If `runs` has not one column per entry of `x`.
+    Examples
+    --------
+    >>> ax = plot_band([0.0, 1.0], [[1.0, 5.0], [2.0, 4.0], [3.0, 9.0]], label="three runs")
+    >>> ax.lines[0].get_ydata().tolist(), len(ax.collections)
+    ([2.0, 5.0], 1)
     """
     if np.ndim(runs) != 2 or np.shape(runs)[1] != np.size(x):
         raise ValueError(
@@ -262,6 +289,15 @@ def plot_phases(result: Phases, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from dlnlib.entropy import mode_phases
+    >>> from dlnlib.modes import mode_strength
+    >>> t = np.geomspace(0.01, 20, 1000)
+    >>> ax = plot_phases(mode_phases(t, mode_strength(t, [3.0, 3.0, 1.0, 1.0], 1e-3)))
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['concentration', 'plateau', 'redistribution', '$t^*$']
     """
     ax = plot_entropy(result.t, result.entropy, ax=ax)
     for phase in result.phases:
@@ -307,10 +343,11 @@ def plot_matrix(
     -------
     Axes
 
-    Raises
-    ------
-    ValueError
-        If `m` is no finite matrix.
+    Examples
+    --------
+    >>> ax = plot_matrix([[1.0, 0.0], [0.0, -3.0]])
+    >>> ax.images[0].get_clim(), ax.get_xlabel(), ax.get_ylabel()
+    ((-3.0, 3.0), 'input', 'output')
     """
     matrix = as_matrix("m", m)
     ax = _axes(ax)

@@ -19,7 +19,7 @@ class GroupEntropy:
     Parameters
     ----------
     total : (...,) ndarray
-        Entropy of all modes.
+        Entropy of all modes, in nats as all entropies here.
     between : (...,) ndarray
         Binary entropy of the share of the signal, at most log 2.
     signal, noise : (...,) ndarray
@@ -51,12 +51,6 @@ def group_entropy(a: ArrayLike, signal: ArrayLike, *, power: float = 2) -> Group
     Returns
     -------
     GroupEntropy
-
-    Raises
-    ------
-    ValueError
-        If `signal` is no boolean mask over the modes, an entry of `a` is NaN or infinite, or all
-        modes of one row are zero.
 
     Examples
     --------

@@ -31,11 +31,19 @@ class Phase:
     start, end : float
         Times, in the unit of the grid.
     change : float
-        H at the end less H at the start, in nats.
+        H at the end less H at the start, in the unit of H.
     signal, noise : float or None
         For a redistribution with known signal modes: the part of the rise that signal and noise
         modes carry, adding to 1. A mode carries what it adds to H by gaining share; modes that
         lose share carry nothing.
+
+    Examples
+    --------
+    >>> from dlnlib.modes import mode_strength
+    >>> t, signal = np.geomspace(0.01, 20, 2000), [True, True, False, False]
+    >>> found = mode_phases(t, mode_strength(t, [3.0, 2.5, 1.0, 1.0], 1e-3), signal=signal)
+    >>> [(one.kind, round(one.signal, 2)) for one in found.phases if one.signal is not None]
+    [('redistribution', 0.45)]
     """
 
     kind: str
@@ -53,13 +61,22 @@ class Phases:
     Parameters
     ----------
     t : (T,) ndarray
+        Times of the grid.
     entropy : (T,) ndarray
-        In nats.
+        In the unit given, nats for those of `mode_phases`.
     phases : tuple of Phase
     t_star : float
         Time of the least entropy, between the points of the grid.
     tol : float
         Tolerance used.
+
+    Examples
+    --------
+    >>> from dlnlib.modes import mode_strength
+    >>> t = np.geomspace(0.01, 20, 2000)
+    >>> found = mode_phases(t, mode_strength(t, [3.0, 3.0, 1.0, 1.0], 1e-3))
+    >>> [round(rest.start, 2) for rest in found.plateaus], round(found.t_star, 2)
+    ([0.92, 5.9], 1.45)
     """
 
     t: Float[np.ndarray, "T"]
@@ -100,11 +117,6 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     -------
     Phases
 
-    Raises
-    ------
-    ValueError
-        If the times do not increase, the shapes differ, or `tol` is out of range.
-
     Notes
     -----
     The slope dH/dlog t = t dH/dt is compared with the range max H - min H of the whole run:
@@ -121,6 +133,15 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     smaller start.  The wait before the first movement has no beginning in log t and belongs to
     that movement.
     A rise of H is not memorisation: late signal modes raise it too.
+
+    Examples
+    --------
+    >>> t = np.geomspace(0.01, 100, 1000)
+    >>> found = entropy_phases(t, 1 / (1 + t**4) + 1 / (1 + (20 / t) ** 4))
+    >>> found.kinds
+    ('concentration', 'plateau', 'redistribution', 'plateau')
+    >>> found.boundaries.round(1).tolist()
+    [2.9, 6.8, 59.5]
     """
     times = as_times(t)
     entropy = as_curve("h", h, times)
@@ -165,11 +186,6 @@ def mode_phases(
     Returns
     -------
     Phases
-
-    Raises
-    ------
-    ValueError
-        As in `entropy_phases`, or if `signal` is no boolean mask over the modes.
 
     Examples
     --------

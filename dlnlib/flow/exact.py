@@ -207,6 +207,14 @@ def exact_flow(
     .. [2] Braun, Domine, Fitzgerald, Saxe. Exact learning dynamics of deep linear networks with
        prior knowledge. NeurIPS 2022.
     .. [3] Domine et al. From lazy to rich. ICLR 2025 (lambda != 0).
+
+    Examples
+    --------
+    >>> from dlnlib.flow import balanced_weights
+    >>> start = balanced_weights((2, 4, 2), 0.01, rng=np.random.default_rng(0))
+    >>> trained = exact_flow([0.0, 2.0, 1000.0], start, [[3.0, 0.0], [0.0, 1.0]])
+    >>> np.linalg.norm(trained.product, axis=(1, 2)).round(3).tolist()  # at last sqrt(3^2 + 1^2)
+    [0.0, 2.657, 3.162]
     """
     times, tau = as_times(t), as_scalar("tau", tau)
     if len(weights) > 2:

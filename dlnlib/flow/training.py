@@ -33,7 +33,7 @@ def gradient_flow(
     sigma_xx : (in, in) array_like, optional
         Input covariance, for inputs that are not whitened.
     tau : float
-        Time constant.
+        Time constant of gradient flow.
     rtol, atol : float
         Tolerances of the eighth-order Runge-Kutta method DOP853.
 
@@ -46,6 +46,14 @@ def gradient_flow(
     ------
     RuntimeError
         If the integrator gives up.
+
+    Examples
+    --------
+    >>> from dlnlib.flow import gaussian_weights
+    >>> start = gaussian_weights((3, 4, 2), 0.01, rng=np.random.default_rng(0))
+    >>> trained = gradient_flow([0.0, 1.0, 20.0], start, [[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> np.linalg.norm(trained.product, axis=(1, 2)).round(3).tolist()  # at last sqrt(3^2 + 1^2)
+    [0.0, 0.087, 3.162]
     """
     times, tau = as_times(t), as_scalar("tau", tau)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)
@@ -109,10 +117,18 @@ def gradient_descent(
 
     Raises
     ------
-    ValueError
-        If ``steps`` are not whole numbers.
     RuntimeError
         If the weights diverge; a two-layer minimum is stable only below lr = 1/s_1.
+
+    Examples
+    --------
+    >>> from dlnlib.flow import aligned_weights
+    >>> from dlnlib.tasks import svd_modes
+    >>> modes = svd_modes([[3.0, 0.0], [0.0, 1.0]])
+    >>> start = aligned_weights(modes, 0.01)
+    >>> trained = gradient_descent([0, 40, 200], start, modes.matrix(), lr=0.05)
+    >>> trained.mode_strength(modes).round(3).tolist()
+    [[0.01, 0.01], [2.997, 0.34], [3.0, 1.0]]
     """
     asked, lr = as_times(steps), as_scalar("lr", lr)
     if (asked % 1 != 0).any():

@@ -28,6 +28,15 @@ class Trajectory:
     ----------
     t : (T,) ndarray
         Times, in the unit of tau.
+
+    Examples
+    --------
+    >>> from dlnlib.flow import aligned_weights, gradient_flow
+    >>> from dlnlib.tasks import svd_modes
+    >>> modes = svd_modes([[3.0, 0.0], [0.0, 1.0]])
+    >>> trained = gradient_flow([0.0, 2.0, 20.0], aligned_weights(modes, 0.01), modes.matrix())
+    >>> trained.product.shape, trained.mode_strength(modes)[-1].round(3).tolist()
+    ((3, 2, 2), [3.0, 1.0])
     """
 
     t: Float[np.ndarray, "T"]

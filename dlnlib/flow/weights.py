@@ -21,20 +21,15 @@ def gaussian_weights(
     Parameters
     ----------
     widths : sequence of L + 1 int
-        Layer sizes from input to output.
+        Layer sizes from input to output, at least three.
     scale : float
-        Standard deviation of the entries.
+        Standard deviation of the entries, > 0.
     rng : numpy.random.Generator
 
     Returns
     -------
     list of L ndarray
         ``W_l`` of shape (widths[l], widths[l-1]).
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than three widths, one of them is below 1, or scale <= 0.
 
     Examples
     --------
@@ -69,10 +64,11 @@ def balanced_weights(
     [W1, W2]
         Singular vectors are Haar-random on the input, hidden and output side.
 
-    Raises
-    ------
-    ValueError
-        If no such start exists for these widths.
+    Examples
+    --------
+    >>> w1, w2 = balanced_weights((4, 3, 5), 0.1, rng=np.random.default_rng(0), balance=0.5)
+    >>> np.abs(w2.T @ w2 - w1 @ w1.T - 0.5 * np.eye(3)).max().round(6).item()
+    0.0
     """
     if len(widths) != 3:
         raise ValueError(f"widths must be (n_in, hidden, n_out): got {list(widths)}")
@@ -115,11 +111,7 @@ def aligned_weights(
     Returns
     -------
     list of ``depth`` ndarray
-
-    Raises
-    ------
-    ValueError
-        If a hidden layer of that width cannot hold all modes, or a0 is not positive.
+        The first layer first.
 
     Examples
     --------
@@ -153,6 +145,12 @@ def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
     Returns
     -------
     (..., out, in) ndarray
+        Over time if a layer is.
+
+    Examples
+    --------
+    >>> product([np.diag([2.0, 1.0]), np.diag([0.5, 3.0])]).tolist()
+    [[1.0, 0.0], [0.0, 3.0]]
     """
     return reduce(lambda inner, outer: outer @ inner, weights)
 
@@ -167,5 +165,11 @@ def balance(weights: Sequence[np.ndarray]) -> list[Float[np.ndarray, "... h h"]]
     Returns
     -------
     list of L - 1 ndarray (..., n_l, n_l)
+        Zero at each hidden layer of a balanced network.
+
+    Examples
+    --------
+    >>> balance([np.diag([2.0, 1.0]), np.diag([2.0, 3.0])])[0].tolist()
+    [[0.0, 0.0], [0.0, 8.0]]
     """
     return [outer.mT @ outer - inner @ inner.mT for inner, outer in pairwise(weights)]

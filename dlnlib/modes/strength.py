@@ -57,11 +57,6 @@ def mode_strength(
         as far as the times themselves are known: where a0 is tiny the learning time is
         ~ a0^-(1-2/L), and a relative error of 1e-16 in t moves a by that much more.
 
-    Raises
-    ------
-    ValueError
-        If an input is NaN, negative where it must not be, or of mismatched shape.
-
     References
     ----------
     .. [1] Saxe, McClelland, Ganguli. Exact solutions to the nonlinear dynamics of learning in
@@ -112,10 +107,10 @@ def growth_rate(
     (..., K) ndarray
         L a^(1-2/L) (s - a) / tau, and a (s - a) / tau at infinite depth.
 
-    Raises
-    ------
-    ValueError
-        If an input is NaN or negative, or the shapes do not match.
+    Examples
+    --------
+    >>> growth_rate([[0.1, 0.1], [2.0, 0.5]], [3.0, 1.0]).round(3).tolist()
+    [[5.8, 1.8], [2.0, 1.0]]
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")
@@ -148,11 +143,6 @@ def learning_time(
     -------
     (K,) ndarray
         Times in the unit of ``tau``; for L = 2, tau/(2 s) log[(s/a0 - 1) f/(1 - f)].
-
-    Raises
-    ------
-    ValueError
-        If a0 is not in (0, s), or the level lies below the start.
 
     Examples
     --------

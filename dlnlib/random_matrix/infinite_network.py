@@ -20,6 +20,7 @@ class InfiniteNetwork:
     Parameters
     ----------
     t : (T,) ndarray
+        Times, in the unit of tau.
     entropy : (T,) ndarray
         Spectral entropy of the energies a_k^2, in nats.
     test_error : (T,) ndarray
@@ -63,7 +64,7 @@ def infinite_network(
     strengths : scalar or (r,) array_like
         Of the teacher, before noise; empty for noise alone.
     a0 : float
-        Start of every mode.
+        Strength of every mode at t = 0, > 0.
     modes : int
         K = min(n_out, n_in), more than there are strengths.
     noise, aspect : float
@@ -75,10 +76,13 @@ def infinite_network(
     -------
     InfiniteNetwork
 
-    Raises
-    ------
-    ValueError
-        If an input is NaN or out of its range.
+    Examples
+    --------
+    >>> network = infinite_network([0.0, 2.0, 20.0], 3.0, 1e-3, modes=20, noise=0.5)
+    >>> network.test_error.round(2).tolist()  # first the signal is learned, then the noise
+    [8.99, 0.51, 4.97]
+    >>> network.entropy.round(2).tolist()
+    [3.0, 0.0, 1.39]
     """
     noise, aspect = as_model(noise, aspect)
     given = as_nonnegative("strengths", strengths, STRENGTH_HINT) if np.size(strengths) else ()

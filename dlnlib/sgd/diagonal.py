@@ -38,6 +38,13 @@ class DiagonalRuns(Runs):
         If tracked: the effective initialisation ``|u0^2 - v0^2| prod |1 - s^2|`` and the shift of
         the start sum ``(log|(1 - s) / (1 + s)| / 2 + s) + z0``, with s = lr * gradient in beta and
         ``z0 = log|(u0 + v0) / (u0 - v0)| / 2``; these are the arguments of `implicit_bias`.
+
+    Examples
+    --------
+    >>> x, y = [[1.0, 0.0], [0.0, 2.0]], [1.0, 1.0]
+    >>> runs = train_diagonal(x, y, [0.1] * 400, runs=3, rng=np.random.default_rng(0))
+    >>> runs.beta.shape, runs.loss(x, y)[:, -1].round(3).tolist(), len(runs.survivors().u)
+    ((3, 2, 2), [0.0, 0.0, 0.0], 3)
     """
 
     t: Float[np.ndarray, "T"] | Int[np.ndarray, "T"]
@@ -180,11 +187,6 @@ def train_diagonal(
     -------
     DiagonalRuns
 
-    Raises
-    ------
-    ValueError
-        If an input has the wrong shape or range, or random numbers are needed and ``rng`` is None.
-
     Examples
     --------
     >>> x, y = [[1.0, 2.0]], [1.0]
@@ -264,7 +266,13 @@ def diagonal_flow(
     Raises
     ------
     ValueError
-        If an input has the wrong shape, or the integration fails.
+        If the integration fails; end the flow earlier.
+
+    Examples
+    --------
+    >>> flow = diagonal_flow([0.0, 10.0, 50.0], [[1.0, 2.0]], [1.0])
+    >>> flow.beta[0].round(3).tolist()
+    [[0.0, 0.0], [0.035, 0.483], [0.035, 0.483]]
     """
     times, start = as_times(t), Start.of(x, y, u0, v0)
     n, d = start.y.size, start.columns
@@ -301,10 +309,10 @@ def diagonal_jacobian(x: ArrayLike, u: ArrayLike, v: ArrayLike) -> Float[np.ndar
     -------
     (..., n, 2 d) ndarray
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
+    Examples
+    --------
+    >>> diagonal_jacobian([[1.0, 2.0]], [3.0, 4.0], [5.0, 6.0]).tolist()
+    [[5.0, 12.0, 3.0, 8.0]]
     """
     inputs = as_matrix("x", x)
     first, second = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))

@@ -59,7 +59,12 @@ def implicit_bias(
     Raises
     ------
     ValueError
-        If the shapes do not match, alpha_squared is not positive, or no interpolator is found.
+        If no interpolator is found: x needs linearly independent rows, fewer than its columns.
+
+    Examples
+    --------
+    >>> [implicit_bias([[1.0, 2.0]], [1.0], size).round(3).tolist() for size in (1e-8, 100.0)]
+    [[0.0, 0.5], [0.2, 0.4]]
     """
     inputs, labels = as_samples(x, y)
     columns = inputs.shape[1]
@@ -132,6 +137,11 @@ def basis_pursuit(x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "d"]:
     ------
     ValueError
         If no beta satisfies X beta = y.
+
+    Examples
+    --------
+    >>> basis_pursuit([[1.0, 2.0, 0.5], [2.0, 3.0, 1.0]], [1.0, 1.5]).round(3).tolist()
+    [0.0, 0.5, 0.0]
     """
     inputs, labels = as_samples(x, y)
     both = np.hstack([inputs, -inputs])
@@ -154,11 +164,6 @@ def stability_threshold(jacobian: ArrayLike) -> float:
     -------
     float
         Step size for the loss ``|r|^2 / (2 n)``; for ``|r|^2 / n`` it is half as large.
-
-    Raises
-    ------
-    ValueError
-        If the Jacobian is zero.
 
     References
     ----------

@@ -122,10 +122,11 @@ def published_run(
     order : (steps,) ndarray
         The sample of each iteration.
 
-    Raises
-    ------
-    ValueError
-        If there is no such run.
+    Examples
+    --------
+    >>> task, start, order = published_run("three layers", np.random.RandomState)
+    >>> task.x.shape, start.shape, order[:4].tolist()
+    ((50, 5), (181,), [42, 40, 7, 28])
     """
     if name not in _PUBLISHED:
         raise ValueError(f"name must be one of {sorted(_PUBLISHED)}: got {name!r}")

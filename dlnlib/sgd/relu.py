@@ -99,10 +99,14 @@ def train_relu(
     -------
     ReLURuns
 
-    Raises
-    ------
-    ValueError
-        If an input has the wrong shape or range, or random numbers are needed and ``rng`` is None.
+    Examples
+    --------
+    >>> x, y = [[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0]
+    >>> network = ReLUNetwork((1, 2, 1), biases=False)
+    >>> start = network.pack([[[0.5], [-0.5]], [[0.5, 0.5]]])
+    >>> runs = train_relu(network, start, x, y, [0.1] * 200, batch=None)
+    >>> network.predict(runs.theta[0, -1], x).round(3).tolist(), runs.fitted(x, y).tolist()
+    ([1.0, 0.0, 1.0], [True])
     """
     x, y = as_samples(as_matrix("x", x, (None, network.widths[0])), y)
     sizes = as_step_sizes(lr)

@@ -167,10 +167,11 @@ def gaussian_start(
     -------
     (runs, P) ndarray
 
-    Raises
-    ------
-    ValueError
-        If a scale is negative, or there is not one per layer.
+    Examples
+    --------
+    >>> network = ReLUNetwork((2, 3, 1), biases=False)
+    >>> gaussian_start(network, [1.0, 0.0], rng=np.random.default_rng(0), runs=4).shape
+    (4, 9)
     """
     scales = as_nonnegative("scales", scales, "it is a standard deviation")
     if scales.size not in (1, len(network.biases)):

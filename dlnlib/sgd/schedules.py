@@ -53,11 +53,6 @@ def step_decay(
     -------
     (steps,) ndarray
 
-    Raises
-    ------
-    ValueError
-        If a number is out of its range, or there is not one divisor per moment.
-
     Examples
     --------
     >>> step_decay(0.2, 4, at=0.5, by=2).tolist()
@@ -99,10 +94,10 @@ def linear_warmup(
     -------
     (steps,) ndarray
 
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
+    Examples
+    --------
+    >>> linear_warmup(0.1, 4, until=0.5, factor=5, by=2).round(3).tolist()
+    [0.1, 0.2, 0.15, 0.15]
     """
     first, share = constant(lr, steps), np.arange(steps) / steps
     return _warmup(first, share, factor, until, by)
@@ -126,10 +121,10 @@ def sqrt_warmup(
     -------
     (steps,) ndarray
 
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
+    Examples
+    --------
+    >>> sqrt_warmup(0.1, 4, until=0.5, factor=3, by=2).round(3).tolist()
+    [0.1, 0.2, 0.121, 0.121]
     """
     # A root of a quotient is rounded correctly on every machine.
     first, share = constant(lr, steps), np.sqrt(np.arange(steps) / steps)

@@ -47,11 +47,6 @@ def gradient_covariance(
     (p, p) ndarray
         Of the gradient of ``|r|^2 / (2 n)``; for a loss ``|r|^2 / n`` it is four times as large.
 
-    Raises
-    ------
-    ValueError
-        If an input is out of its range, or the shapes do not match.
-
     Notes
     -----
     One step of SGD with step size eta lasts the time eta, and the model is::
@@ -70,6 +65,11 @@ def gradient_covariance(
     at a loss level delta the noise is sqrt(2 eta delta / n) phi^T dB, where the model of
     Andriushchenko et al. leaves the factor 2 / n open.  On all samples at once only the noise of
     the labels is left, Sigma = q^2 phi^T phi / n^2.
+
+    Examples
+    --------
+    >>> gradient_covariance([[1.0, 0.0], [0.0, 1.0]], [1.0, 2.0]).tolist()
+    [[0.25, -0.5], [-0.5, 1.0]]
     """
     phi, r = as_matrix("jacobian", jacobian), as_vector("residuals", residuals)
     if r.size != len(phi):
@@ -126,10 +126,12 @@ def sde_diagonal(
     -------
     DiagonalRuns
 
-    Raises
-    ------
-    ValueError
-        If an input has the wrong shape or range, or there is neither ``rng`` nor ``brownian``.
+    Examples
+    --------
+    >>> x, y, rng = [[1.0, 0.0], [0.0, 2.0]], [1.0, 1.0], np.random.default_rng(0)
+    >>> runs = sde_diagonal(x, y, [0.1] * 400, rng=rng, runs=3)
+    >>> runs.beta.shape, runs.loss(x, y)[:, -1].round(3).tolist()
+    ((3, 2, 2), [0.0, 0.0, 0.0])
     """
     given = _model(x, y, lr, **model)
     steps, iterations = given.lr.size, as_iterations(record, given.lr.size)

@@ -101,6 +101,16 @@ def relu_sparsity(
     -------
     Sparsity
         With measures (...,).
+
+    Examples
+    --------
+    >>> from dlnlib.sgd import two_layer_task
+    >>> rng = np.random.default_rng(0)
+    >>> task = two_layer_task(rng=rng)
+    >>> start = task.starts(rng, 1)[0]
+    >>> few = relu_sparsity(task, start)
+    >>> few.rank.item(), few.coefficients.round(3).tolist()
+    (19, [0.35])
     """
     theta = np.asarray(theta, dtype=float)
     jacobian = task.network.jacobian(theta, task.x_test[: theta.shape[-1]])
@@ -143,11 +153,6 @@ def feature_sparsity(features: ArrayLike, *, correlation: float) -> float:
     -------
     float
 
-    Raises
-    ------
-    ValueError
-        If an activation is negative or no number, or the threshold is not in (0, 1].
-
     Examples
     --------
     >>> features = [[1.0, 1.0, 0.0], [2.0, 2.0, 3.0], [0.0, 0.0, 1.0]]  # two units alike
@@ -174,11 +179,6 @@ def distinct_units(features: ArrayLike, *, correlation: float) -> Bool[np.ndarra
     Returns
     -------
     (m,) ndarray of bool
-
-    Raises
-    ------
-    ValueError
-        As in `feature_sparsity`.
     """
     units = as_matrix("features", features)
     as_nonnegative("features", units.ravel(), "they are outputs of ReLU units")
@@ -212,11 +212,6 @@ def numerical_rank(singular_values: ArrayLike, threshold: ArrayLike) -> Int[np.n
     -------
     (...,) or (..., t) ndarray of int
         0 where all singular values are 0.
-
-    Raises
-    ------
-    ValueError
-        If a singular value is negative or no number, or a threshold is out of range.
 
     Examples
     --------

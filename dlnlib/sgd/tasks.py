@@ -56,10 +56,11 @@ def sparse_regression(
         The same on every machine: the normal numbers are multiples of 2^-32, and labels and norm
         are summed in a fixed order.
 
-    Raises
-    ------
-    ValueError
-        If a number is below 1, or r exceeds d.
+    Examples
+    --------
+    >>> task = sparse_regression(40, 100, 5, rng=np.random.default_rng(0))
+    >>> task.x.shape, task.x_test.shape, int((task.teacher > 0).sum())
+    ((40, 100), (1000, 100), 5)
     """
     n, d, r, n_test = (
         as_count(name, value, 1, "it counts samples or coordinates")
@@ -127,6 +128,12 @@ def line_task(*, rng: np.random.Generator) -> ReLUTask:
     -------
     ReLUTask
         The first share has no large step; both warm up linearly.
+
+    Examples
+    --------
+    >>> task = line_task(rng=np.random.default_rng(0))
+    >>> task.x.shape, task.network.widths, list(task.lr)
+    ((12, 1), (1, 100, 1), ['2 %', '50 %'])
     """
 
     def starts(rng, runs):
@@ -157,6 +164,12 @@ def two_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     Returns
     -------
     ReLUTask
+
+    Examples
+    --------
+    >>> task = two_layer_task(rng=np.random.default_rng(0))
+    >>> task.x.shape, task.network.widths, list(task.lr)
+    ((15, 2), (2, 20, 1), ['small', '10 %', '30 %', '50 %'])
     """
     normal = rng.standard_normal
     samples = normal((15, 2)), normal((1000, 2))
@@ -188,6 +201,12 @@ def three_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     Returns
     -------
     ReLUTask
+
+    Examples
+    --------
+    >>> task = three_layer_task(rng=np.random.default_rng(0))
+    >>> task.x.shape, task.network.widths, list(task.lr)
+    ((50, 5), (5, 10, 10, 1), ['small', '10 %', '30 %', '50 %'])
     """
     samples = rng.standard_normal((50, 5)), rng.standard_normal((1000, 5))
     task = None

@@ -22,8 +22,9 @@ class SpikedDraws:
     window : StoppingWindow
         Arrays (N, A, D).
     t : (T,) ndarray
+        Times, in the unit of tau.
     entropy, test_error : (A, D, T) ndarray
-        Means over the draws of H and of ``E = |W - W*|^2``.
+        Means over the draws of H in nats and of ``E = |W - W*|^2``.
     entropy_sd, test_error_sd : (A, D, T) ndarray
         Standard deviations over the draws (0 for a single draw).
     """
@@ -53,6 +54,7 @@ def spiked_spectra(
     Parameters
     ----------
     draws : int
+        Number of draws N.
     n_out, n_in, strengths, noise, rng
         As in `dlnlib.tasks.spiked_teacher`.
 
@@ -61,10 +63,12 @@ def spiked_spectra(
     s, m : (K,) ndarray
         K = min(n_out, n_in) singular values, strongest first, and m_k = u_k^T W* v_k.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range.
+    Examples
+    --------
+    >>> spectra = spiked_spectra(5, 40, 40, [3.0], noise=0.5, rng=np.random.default_rng(0))
+    >>> s, m = next(spectra)
+    >>> s[:2].round(2).tolist(), m[:2].round(3).tolist()  # a spike, and noise
+    ([3.07, 0.99], [2.941, 0.0])
     """
     draws = as_count("draws", draws, 1, "it is the number of random tasks")
     shape, spikes, level = as_spiked(n_out, n_in, strengths, noise)
@@ -117,6 +121,7 @@ def spiked_draws(
     depth : int or (D,) array_like
         Depths, integers >= 2 or ``math.inf``.
     tau : float
+        Time constant of gradient flow.
     t : (T,) array_like, optional
         Times of the average curves; none without it.
     variant, level
@@ -129,7 +134,14 @@ def spiked_draws(
     Raises
     ------
     ValueError
-        If a parameter is out of its range.
+        If a deep mode waits for too long, as in `mode_window`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> found = spiked_draws(10, 20, 20, [3.0], [1e-2, 1e-4], noise=0.5, rng=rng)
+    >>> found.window.t_star.shape, found.window.t_opt.mean(axis=0)[:, 0].round(2).tolist()
+    ((10, 2, 1), [1.37, 2.25])
     """
     starts, tau = as_positive("a0", a0), as_scalar("tau", tau)
     depths = [as_depth(float(one)) for one in np.atleast_1d(depth)]

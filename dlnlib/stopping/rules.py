@@ -41,6 +41,13 @@ class Run:
         who knows the size of the noise.
     noise_energy : float, optional
         Expected :math:`|\Sigma - W^*|_F^2`; n_out noise^2 in the spiked model.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> run = Run(t, entropy=(t - 1) ** 2, train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> oracle(run), regret(run, stop=3.0)
+    (2.0, 2.0)
     """
 
     t: ArrayLike
@@ -84,7 +91,14 @@ def entropy_minimum(run: Run) -> float:
     Returns
     -------
     float
-        Between the points of the grid.
+        In the unit of ``run.t``, between the points of the grid.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> run = Run(t, entropy=(t - 1) ** 2, train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> round(entropy_minimum(run), 3)
+    1.0
     """
     return lowest(run.t, run.entropy)[0]
 
@@ -102,6 +116,15 @@ def window_end(run: Run) -> float:
     Returns
     -------
     float
+        In the unit of ``run.t``; the end of the run if the time never comes.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, noise_mode=t / 6)
+    >>> round(window_end(run), 3)
+    3.0
     """
     return first(run.t, run.curve("noise_mode"), 0.5)
 
@@ -117,6 +140,15 @@ def window_midpoint(run: Run) -> float:
     Returns
     -------
     float
+        In the unit of ``run.t``.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, noise_mode=t / 6)
+    >>> round(window_midpoint(run), 3)  # of 1 and 3
+    2.0
     """
     return (entropy_minimum(run) + window_end(run)) / 2
 
@@ -136,6 +168,15 @@ def noise_edge(run: Run, *, fraction: float = 0.1) -> float:
     Returns
     -------
     float
+        In the unit of ``run.t``; the end of the run if the time never comes.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, edge_mode=t / 6)
+    >>> round(noise_edge(run, fraction=0.1), 3)
+    0.6
     """
     return first(run.t, run.curve("edge_mode"), as_scalar("fraction", fraction))
 
@@ -156,7 +197,15 @@ def validation_patience(run: Run, *, patience: float = 2.0) -> float:
     Returns
     -------
     float
-        The weights of that time are the ones to keep.
+        In the unit of ``run.t``; the weights of that time are the ones to keep.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, validation_error=1 + (t - 1.5) ** 2)
+    >>> round(validation_patience(run), 3)
+    1.5
     """
     t, error = run.t, run.curve("validation_error")
     best = np.minimum.accumulate(error)
@@ -176,10 +225,19 @@ def train_threshold(run: Run, *, fraction: float = 0.1) -> float:
     ----------
     run : Run
     fraction : float
+        Of the training error at the start of the run.
 
     Returns
     -------
     float
+        In the unit of ``run.t``; the end of the run if the time never comes.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> run = Run(t, entropy=(t - 1) ** 2, train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> round(train_threshold(run, fraction=0.1), 3)  # log 10
+    2.303
     """
     level = as_scalar("fraction", fraction) * run.train_error[0]
     return first(run.t, -run.train_error, -level)
@@ -205,6 +263,15 @@ def evidence_based(run: Run) -> float:
     Returns
     -------
     float
+        In the unit of ``run.t``; the end of the run if the time never comes.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, noise_energy=0.5)
+    >>> round(evidence_based(run), 3)  # log 2
+    0.693
     """
     return first(run.t, -run.train_error, -float(run.curve("noise_energy")))
 
@@ -219,6 +286,14 @@ def oracle(run: Run) -> float:
     Returns
     -------
     float
+        In the unit of ``run.t``, between the points of the grid.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> run = Run(t, entropy=(t - 1) ** 2, train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> round(oracle(run), 3)
+    2.0
     """
     return lowest(run.t, run.test_error)[0]
 
@@ -254,11 +329,14 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     Returns
     -------
     float
+        A ratio without a unit.
 
-    Raises
-    ------
-    ValueError
-        If `stop` lies outside the run.
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> run = Run(t, entropy=(t - 1) ** 2, train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> round(regret(run, entropy_minimum(run)), 3)
+    2.0
     """
     if not run.t[0] <= stop <= run.t[-1]:
         raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")

@@ -36,6 +36,11 @@ class StoppingWindow:
         Least test error; 0 where every step harms, infinite where every step helps.
     t_memorisation : float or ndarray
         Start of memorisation; infinite if there is no noise to memorise.
+
+    Examples
+    --------
+    >>> StoppingWindow(t_star=1.45, t_opt=1.7, t_memorisation=3.45).holds
+    True
     """
 
     t_star: float | Float[np.ndarray, "..."]
@@ -89,8 +94,7 @@ def mode_window(
     Raises
     ------
     ValueError
-        For bad strengths, shapes that do not match, an unknown `variant`, or a deep mode that
-        waits for more than 1e13 e-folds.
+        If a deep mode waits for more than 1e13 e-folds, so that no digits are left for its rise.
 
     Examples
     --------
@@ -145,12 +149,12 @@ def memorisation_time(
     Returns
     -------
     float
-        Infinite if it never comes.
+        In the unit of tau; infinite if it never comes.
 
     Raises
     ------
     ValueError
-        As in `mode_window`.
+        If a deep mode waits for too long, as in `mode_window`.
 
     Examples
     --------
@@ -217,17 +221,13 @@ def two_level_window(
     a0 : float
         Strength at t = 0, between 0 and n/2.
     tau : float
+        Time constant of gradient flow.
 
     Returns
     -------
     StoppingWindow
         Floats, or arrays of the common shape of s and m.  A level below the start was passed
         before t = 0: t* = 0 where s - n <= a0, and t_opt = 0 where m <= a0.
-
-    Raises
-    ------
-    ValueError
-        If s < n, m >= s, or a0 is not in (0, n/2).
 
     Examples
     --------
@@ -266,11 +266,7 @@ def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np
     Returns
     -------
     (...,) ndarray
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match.
+        In the unit of the squared strengths.
 
     Examples
     --------

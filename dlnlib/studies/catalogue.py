@@ -96,11 +96,6 @@ def make_table(
     Returns
     -------
     pandas.DataFrame
-
-    Raises
-    ------
-    ValueError
-        If there is no such study.
     """
     if name not in STUDIES:
         raise ValueError(f"no study {name!r}: there are {', '.join(STUDIES)}")

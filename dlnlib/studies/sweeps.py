@@ -68,11 +68,19 @@ def sweep(
     Raises
     ------
     ValueError
-        If the grid is empty or does not fit the function, the function cannot be sent to another
-        process, or `path` holds the results of another function, seed or version.
+        If the grid does not fit the function, the function cannot be sent to another process, or
+        `path` holds the results of another function, seed or version.
     RuntimeError
         If a cell fails: the message names its parameters, the cells finished before stay in
         `path`, all others are run, and the traceback follows.
+
+    Examples
+    --------
+    >>> def walk(steps, *, rng):
+    ...     return {"end": rng.choice([-1, 1], steps).sum()}
+    >>> table = sweep(walk, {"steps": [10, 100]}, seed=0)
+    >>> table.to_dict("list")
+    {'steps': [10, 100], 'end': [-2, 4]}
     """
     cells = grid_cells(grid)
     _check_function(function, cells, seed)
@@ -103,6 +111,13 @@ def cell_rng(seed: int, cell: Mapping) -> np.random.Generator:
     Returns
     -------
     numpy.random.Generator
+
+    Examples
+    --------
+    >>> cell_rng(0, {"depth": 2, "run": 1}).integers(100, size=4).tolist()
+    [76, 30, 72, 77]
+    >>> cell_rng(0, {"run": 1, "depth": 2}).integers(100, size=4).tolist()
+    [76, 30, 72, 77]
     """
     ordered = {name: cell[name] for name in sorted(cell)}
     digest = hashlib.sha256(repr((list(ordered), cell_key(ordered))).encode()).digest()
@@ -125,6 +140,15 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
     ------
     ValueError
         If the file holds no finished cell.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "table.csv")
+    ...     made = sweep(lambda s, rng: {"area": s**2}, {"s": [1, 2]}, seed=0, path=path)
+    ...     read_table(path)["area"].tolist()
+    [1, 4]
     """
     table = parsed(Path(path).read_text(encoding="utf-8"))
     if not table[2]:

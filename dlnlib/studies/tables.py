@@ -132,8 +132,7 @@ def grid_cells(grid: Mapping | Sequence[Mapping]) -> list[Cell]:
     Raises
     ------
     ValueError
-        If there is no cell, a cell comes twice, the names differ from grid to grid, or a value is
-        neither a number nor a word.
+        If a cell comes twice, or the grids of a list name different parameters or another order.
 
     Examples
     --------

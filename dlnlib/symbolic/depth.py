@@ -25,10 +25,12 @@ def depth_mode_equation(depth: int | None = None) -> Derivation:
     -------
     Derivation
 
-    Raises
-    ------
-    ValueError
-        If `depth` is below 2.
+    Examples
+    --------
+    >>> depth_mode_equation().steps[-1].rhs
+    L*a**(2 - 2/L)*(-a + s)
+    >>> depth_mode_equation(4).steps[-1].rhs
+    4*a**(3/2)*(-a + s)
     """
     shared = sp.Function("w", positive=True)(t)
     layers = sp.Symbol("L", positive=True) if depth is None else _as_depth(depth, 2)
@@ -77,10 +79,10 @@ def implicit_time(depth: int) -> Derivation:
     -------
     Derivation
 
-    Raises
-    ------
-    ValueError
-        If `depth` is below 3.
+    Examples
+    --------
+    >>> implicit_time(3).steps[-1].lhs.expr  # F, with y = (a/s)^(1/3)
+    -log(1 - y) + log(y**2 + y + 1)/2 - sqrt(3)*atan(sqrt(3)*y/(y + 2)) - 3/y
     """
     n = _as_depth(depth, 3)
     omega, theta, z = (
@@ -141,6 +143,12 @@ def infinite_depth() -> Derivation:
 
     The clock is F(x) = -1/x + log(x/(1 - x)) with x = a/s; its inverse is
     ``x = 1/(1 + omega(-(F + 1)))``, omega(z) = W(exp(z)) the Wright omega function.
+
+    Examples
+    --------
+    >>> step = infinite_depth().steps[1]
+    >>> print(f"{step.text}: {step.rhs}")
+    integrate: 1/(x**2*(1 - x))
     """
     depth, omega = sp.symbols("L omega", positive=True)
     clock = sp.Symbol("F", real=True)

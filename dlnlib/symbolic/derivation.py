@@ -20,7 +20,16 @@ Rule = tuple[sp.Expr, sp.Expr]
 
 
 class DerivationError(ValueError):
-    """A step of a derivation does not follow from its left side and its hypotheses."""
+    """A step of a derivation does not follow from its left side and its hypotheses.
+
+    Examples
+    --------
+    >>> try:
+    ...     Derivation("a wrong sign", (Step("square", a**2 + s**2, (a - s) ** 2),))
+    ... except DerivationError as error:
+    ...     print(str(error).split(":")[0])
+    a wrong sign, step 1 (square)
+    """
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,12 @@ class Step:
     given : tuple of (old, new), optional
         Hypotheses that enter here and stay: each `old` may be replaced by `new`, in this order.
         A rule about the index k holds at every index.
+
+    Examples
+    --------
+    >>> step = Step("binomial formula", a**2 - 2 * a * s + s**2, (a - s) ** 2)
+    >>> step.lhs, step.rhs
+    ((a - s)**2, a**2 - 2*a*s + s**2)
     """
 
     text: str
@@ -62,6 +77,12 @@ class Derivation:
     ------
     DerivationError
         If the two sides of a step are not equal under the hypotheses made so far.
+
+    Examples
+    --------
+    >>> first = Step("binomial formula", a**2 - 2 * a * s + s**2, (a - s) ** 2)
+    >>> Derivation("a square", (first, Step("at the target", sp.Integer(0), given=((a, s),))))
+    Derivation('a square', 2 steps checked)
     """
 
     name: str

@@ -54,10 +54,10 @@ def covariance_identity(modes: int | None = None) -> Derivation:
     -------
     Derivation
 
-    Raises
-    ------
-    ValueError
-        If `modes` is below 2.
+    Examples
+    --------
+    >>> covariance_identity().steps[-3].rhs
+    -2*Sum((-\bar{g}(t) + g(k, t))*p(k, t)*log(p(k, t)), (k, 1, K))
     """
     over = _Modes(modes)
     a, energy = strength(k, t), sp.Function("S", positive=True)(t)
@@ -112,10 +112,11 @@ def equal_start(modes: int | None = None) -> Derivation:
     -------
     Derivation
 
-    Raises
-    ------
-    ValueError
-        If `modes` is below 2.
+    Examples
+    --------
+    >>> step = equal_start().steps[2]
+    >>> print(f"{step.text}: {step.rhs}")
+    equal shares: log(K)
     """
     over = _Modes(modes)
     layers, target = sp.Symbol("L", positive=True), sp.Function("s", positive=True)(k)

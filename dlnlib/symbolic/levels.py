@@ -25,6 +25,12 @@ def two_level_rate() -> Derivation:
     and their growth rates g are any functions, up to the last line.
     That line is for two layers: where a_s > a_n, the entropy is stationary exactly at
     a_s - a_n = s - n.
+
+    Examples
+    --------
+    >>> step = two_level_rate().steps[0]
+    >>> print(f"{step.text}: {step.rhs}")
+    the share of the signal: 2*(1 - P(t))*(-g_n(t) + g_s(t))*P(t)
     """
     r, many = sp.symbols("r nu", positive=True)
     fast, slow, whole, one, other = functions("g_s g_n P p_s p_n")
@@ -66,6 +72,12 @@ def two_level_minimum() -> Derivation:
 
     From a0 >= n the noise modes cannot grow (line 5).  D is then never positive, since by line 4
     it could only pass zero downwards, and H has no minimum: it falls all along.
+
+    Examples
+    --------
+    >>> step = two_level_minimum().steps[2]
+    >>> print(f"{step.text}: {step.rhs}")
+    the gap at the start: n - s
     """
     x, q = sp.symbols("x q", positive=True)
     velocity = 2 * signal * (s - signal) - 2 * noise * (n - noise)
@@ -104,6 +116,12 @@ def two_level_time() -> Derivation:
     at most a0 exp(2 n t / tau) (line 3), of order a0^(1 - n/s) there, which vanishes with a0 since
     n < s (line 4, with n = s (1 - q)).  So the difference of the two times, tau v / (2 n (s - n))
     to first order (line 5), vanishes too, though slowly if n is close to s.
+
+    Examples
+    --------
+    >>> step = two_level_time().steps[1]
+    >>> print(f"{step.text}: {step.rhs}")
+    a noise mode still small: tau*log((-1 + s/a_0)*(-1 + s/n))/(2*s)
     """
     v, q = sp.symbols("v q", positive=True)
     exact = tau / (2 * s) * sp.log((s / a0 - 1) * (s - n + v) / (n - v))

@@ -18,6 +18,12 @@ def mode_equation() -> Derivation:
 
     The first two steps hold for any two weights, the third for a lambda-balanced pair, the
     last for a balanced one.
+
+    Examples
+    --------
+    >>> step = mode_equation().steps[1]
+    >>> print(f"{step.text}: {step.rhs}")
+    the balance never changes: 0
     """
     w1, w2 = functions("w_1 w_2")
     lam = sp.Symbol("lambda", real=True)
@@ -53,12 +59,26 @@ def logistic(target: sp.Expr = s) -> sp.Expr:
     Returns
     -------
     sympy expression
+
+    Examples
+    --------
+    >>> logistic()
+    s/((-1 + s/a_0)*exp(-2*s*t/tau) + 1)
+    >>> logistic().subs(t, 0)
+    a_0
     """
     return target / (1 + (target / a0 - 1) * sp.exp(-2 * target * t / tau))
 
 
 def logistic_mode() -> Derivation:
-    """Two layers: the logistic mode, by separation of variables, with its limits."""
+    """Two layers: the logistic mode, by separation of variables, with its limits.
+
+    Examples
+    --------
+    >>> step = logistic_mode().steps[3]
+    >>> print(f"{step.text}: {step.rhs}")
+    it solves the mode equation: 2*(s - a(t))*a(t)
+    """
     mode = sp.Function("a", positive=True)(t)
     clock = sp.log(a * (s - a0) / (a0 * (s - a))) / s
     steps = (
@@ -80,7 +100,13 @@ def logistic_mode() -> Derivation:
 
 
 def learning_time() -> Derivation:
-    """Two layers: time to reach the fraction f of s, and the two halves of a rise."""
+    """Two layers: time to reach the fraction f of s, and the two halves of a rise.
+
+    Examples
+    --------
+    >>> learning_time().steps[1].rhs  # from epsilon to s/2
+    tau*log(-1 + s/epsilon)/(2*s)
+    """
     f, eps = sp.symbols("f epsilon", positive=True)
     reach = tau / (2 * s) * sp.log((s / a0 - 1) * f / (1 - f))
     half = tau / (2 * s) * sp.log(s / eps - 1)

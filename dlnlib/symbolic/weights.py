@@ -42,10 +42,10 @@ def cosine_law(modes: int = 3) -> Derivation:
     -------
     Derivation
 
-    Raises
-    ------
-    ValueError
-        If `modes` is below 2.
+    Examples
+    --------
+    >>> cosine_law(2).steps[1].rhs
+    -epsilon_12*(1 - epsilon_12**2)*(n_1 + n_2)
     """
     if modes < 2:
         raise ValueError(f"a cosine needs two vectors: got modes={modes}; use modes >= 2")
@@ -123,6 +123,11 @@ def residual_cosine_law() -> Derivation:
     c_ij = -Theta_ij / sqrt(Theta_ii Theta_jj), the cosine of w_i and w_j once their parts along
     the other vectors are taken off. Then r_i is exactly the logistic mode, and c_ij obeys exactly
     the law that the plain cosines obey to first order. Dependent vectors have no such cosines.
+
+    Examples
+    --------
+    >>> residual_cosine_law().steps[-1].rhs
+    -c_12*(r_1 + r_2)
     """
     s1, s2 = sp.symbols("s_1 s_2", positive=True)
     r1, r2 = sp.symbols("r_1 r_2", positive=True)
@@ -171,6 +176,12 @@ def rotation_invariance() -> Derivation:
 
     W1 = R B1 V^T and W2 = U B2 R^T with orthogonal U, V and R of any size. The last step says
     that a rotation keeps the norm of the weights, hence the density of an i.i.d. Gaussian start.
+
+    Examples
+    --------
+    >>> step = rotation_invariance().steps[0]
+    >>> print(f"{step.text}: {step.rhs}")
+    the map of the network: B_2*B_1
     """
     u, v, r, sigma, w1, w2, b1, b2, target = operators("U V R Sigma W_1 W_2 B_1 B_2 S")
     ut, vt, rt, w1t, w2t, b1t, b2t = operators("U' V' R' W_1' W_2' B_1' B_2'")
@@ -200,6 +211,12 @@ def alignment_linearisation() -> Derivation:
     e = W1 v_k and decoder d = W2^T u_k grows like exp(s t / tau), their difference decays.
     Of their cosine c, with equal norms, artanh(c) grows at the rate 2 s / tau: c tends to 1 for
     s > 0 and to -1 for s < 0, the negative entries of a diagonal target.
+
+    Examples
+    --------
+    >>> step = alignment_linearisation().steps[4]
+    >>> print(f"{step.text}: {step.rhs}")
+    encoder plus decoder grows: s*(d(t) + e(t))
     """
     sigma, sigma_t, w1, w2, w1t, w2t = operators("Sigma Sigma' W_1 W_2 W_1' W_2'")
     u, v = operators("u v")

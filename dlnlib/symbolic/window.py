@@ -20,6 +20,11 @@ def window_test() -> Derivation:
     r"""Two layers: whether the test error still falls at the minimum of the entropy.
 
     It does where r a_s (m - a_s) > nu a_n^2, since a_n < n (last line): at any start below n.
+
+    Examples
+    --------
+    >>> window_test().steps[-1].rhs  # the rate of the test error at the minimum of the entropy
+    (4*n - 4*a_n(t))*(nu*a_n(t)**2 - r*(m - a_s(t))*a_s(t))/tau
     """
     error = r * (signal**2 - 2 * m * signal) + many * noise**2
     harm, gain = many * noise**2 * (n - noise), r * signal * (m - signal) * (s - signal)
@@ -42,6 +47,12 @@ def error_minimum() -> Derivation:
     s - n; from there on it stays above, and D > 4 s - 2 n > 0 (line 3, whose left side is what D
     has beyond 4 n - 2 s + 6 (a_s - a_n)).  So R falls first, if at all, then rises for good, and
     it exceeds any bound as a_s -> m.
+
+    Examples
+    --------
+    >>> step = error_minimum().steps[3]
+    >>> print(f"{step.text}: {step.rhs}")
+    a gap above s - n: -2*n + 4*s
     """
     harm = sp.log(many) + 2 * sp.log(noise) + sp.log(n - noise)
     gain = sp.log(r) + sp.log(signal) + sp.log(m - signal) + sp.log(s - signal)
@@ -68,6 +79,11 @@ def window_times() -> Derivation:
     r"""Two layers, small starts: t_opt - t* = (tau/2s) log[m n / ((s - m)(s - n))].
 
     By the last line the difference has the sign of n - (s - m).
+
+    Examples
+    --------
+    >>> window_times().steps[2].rhs  # exp(2 s (t_opt - t*) / tau)
+    m*n/((-m + s)*(-n + s))
     """
     first = tau / (2 * s) * sp.log((s / a0 - 1) * (s / n - 1))
     best = tau / (2 * s) * sp.log((s / a0 - 1) * m / (s - m))
@@ -90,6 +106,11 @@ def spike_gap() -> Derivation:
     In units of the noise, with q = sqrt(c) and x = s0^2: the threshold is x = q, the edge
     n = 1 + q.  The quotient in line 2 has the sign of x - q, as all other terms are positive, and
     s (s - m) is positive by line 1; so s - m < n if and only if x > q.
+
+    Examples
+    --------
+    >>> spike_gap().steps[-1].rhs  # the square of the edge, at the threshold
+    (q + 1)**2
     """
     x, q = sp.symbols("x q", positive=True)
     square, product = (x + 1) * (x + q**2) / x, (x**2 - q**2) / x  # s^2 and s m
@@ -112,6 +133,12 @@ def deep_window() -> Derivation:
     Lines 1 to 3: a^-q falls at the rate (L - 2)(s - a) / tau, q = 1 - 2/L, so that when the
     signal is learned a noise mode has only grown by the factor (1 - n/s)^(-1/q).  Line 4 is what
     equal growth rates then ask of the signal, near s: to lack n a_n^q / s^q.
+
+    Examples
+    --------
+    >>> step = deep_window().steps[3]
+    >>> print(f"{step.text}: {step.rhs}")
+    lacking signal: n*s*(a_0/s)**(1 - 2/L)/(-n + s)
     """
     q = 1 - 2 / layers
     rates = (

@@ -21,6 +21,12 @@ class Modes:
         Singular values, >= 0.
     v : (in, r) ndarray
         Right singular vectors, as columns.
+
+    Examples
+    --------
+    >>> modes = svd_modes([[1.0, 2.0], [2.0, 1.0]])
+    >>> modes.s.round(3).tolist(), modes.rank, modes.matrix().round(3).tolist()
+    ([3.0, 1.0], 2, [[1.0, 2.0], [2.0, 1.0]])
     """
 
     u: Float[np.ndarray, "out r"]
@@ -54,15 +60,11 @@ def svd_modes(sigma: ArrayLike) -> Modes:
     Parameters
     ----------
     sigma : array_like (out, in)
+        Input-output correlation.
 
     Returns
     -------
     Modes
-
-    Raises
-    ------
-    ValueError
-        If ``sigma`` is not a finite non-empty matrix.
 
     Examples
     --------
@@ -82,7 +84,15 @@ class AffineMap:
     Parameters
     ----------
     mean : (n,) ndarray
+        Taken from each row.
     matrix : (n, d) ndarray
+        Applied to what is left.
+
+    Examples
+    --------
+    >>> _, transform = whiten([[0.0], [2.0], [4.0], [6.0]])
+    >>> transform([[3.0], [8.0]]).round(3).tolist()  # a held-out set
+    [[0.0], [2.236]]
     """
 
     mean: Float[np.ndarray, "n"]
@@ -99,6 +109,7 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
     Parameters
     ----------
     x : array_like (P, in)
+        Samples, at least two that differ.
     rtol : float
         Axes whose standard deviation is below ``rtol`` times the largest one are dropped, so
         d <= min(in, P - 1) columns remain.
@@ -109,11 +120,6 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
         ``white.T @ white / P`` is the identity.
     transform : AffineMap
         Takes raw inputs to white ones.
-
-    Raises
-    ------
-    ValueError
-        For NaN, ``rtol`` <= 0, fewer than two samples, or inputs without variance.
 
     Examples
     --------
@@ -153,6 +159,11 @@ def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
     Returns
     -------
     (..., r) ndarray
+
+    Examples
+    --------
+    >>> project(np.diag([2.0, 0.5]), svd_modes(np.diag([3.0, 1.0]))).tolist()
+    [2.0, 0.5]
     """
     maps = np.asarray(maps, dtype=float)
     return np.einsum("...ki,ik->...k", modes.u.T @ maps, modes.v)

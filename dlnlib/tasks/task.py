@@ -29,6 +29,12 @@ class Task:
         Observed input-output correlation, and the noise-free map W*.
     x, y, x_test, y_test : ndarray, optional
         Samples behind ``sigma``, (P, in) and (P, out), and held-out ones, (Q, in) and (Q, out).
+
+    Examples
+    --------
+    >>> task = Task(sigma=np.array([[1.0, 2.0], [2.0, 1.0]]))
+    >>> task.modes.s.round(4).tolist()
+    [3.0, 1.0]
     """
 
     sigma: Float[np.ndarray, "out in"]
@@ -81,7 +87,9 @@ def linear_task(
     Parameters
     ----------
     x, y : array_like (P, in) and (P, out)
+        Training samples, at least two with different inputs.
     x_test, y_test : array_like (Q, in) and (Q, out), optional
+        Held-out samples.
     whiten_inputs : bool
         If False, inputs are only centred: the modes then no longer decouple.
 
@@ -90,11 +98,12 @@ def linear_task(
     Task
         ``sigma`` (out, d), d <= in, and the samples; no teacher.
 
-    Raises
-    ------
-    ValueError
-        For NaN, row counts of x and y that differ, column counts of training and test set that
-        differ, half a test set, fewer than two samples, or constant inputs.
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((200, 3))
+    >>> task = linear_task(x, x @ [[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
+    >>> task.sigma.shape, task.modes.rank, task.loss(task.sigma).round(6).item()
+    ((2, 3), 2, 0.0)
     """
     x, y = as_pairs(x, y)
     white, transform = whiten(x)
@@ -120,6 +129,7 @@ def spiked_teacher(
     Parameters
     ----------
     n_out, n_in : int
+        Numbers of outputs and inputs.
     strengths : array_like (K,)
         Positive, K <= min(n_out, n_in); an empty list leaves noise alone.
     noise : float
@@ -130,11 +140,6 @@ def spiked_teacher(
     -------
     Task
         ``sigma`` (n_out, n_in) and ``teacher``; no samples.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range.
 
     Examples
     --------
@@ -168,10 +173,11 @@ def digits_task(
         ``sigma`` (10, d), with d <= 64 pixel directions of non-zero variance.  Its last mode has
         s = 0, since one-hot labels sum to one and outputs are centred.
 
-    Raises
-    ------
-    ValueError
-        If ``n_train`` or ``wrong_labels`` is out of its range.
+    Examples
+    --------
+    >>> task = digits_task(rng=np.random.default_rng(0))
+    >>> task.sigma.shape, task.x_test.shape, task.modes.rank
+    ((10, 60), (797, 60), 9)
     """
     images, labels = digits()
     n_train = as_count("n_train", n_train, 2, "whitening needs two images")
@@ -200,10 +206,11 @@ def teacher_targets(task: Task) -> Float[np.ndarray, "r"]:
     (r,) ndarray
         In the order of ``task.modes``.
 
-    Raises
-    ------
-    ValueError
-        If the task has no teacher.
+    Examples
+    --------
+    >>> task = spiked_teacher(40, 40, [3.0, 2.0], noise=0.5, rng=np.random.default_rng(0))
+    >>> task.modes.s[:3].round(2).tolist(), teacher_targets(task)[:3].round(2).tolist()
+    ([2.99, 2.2, 0.97], [2.91, 1.87, 0.01])
     """
     if task.teacher is None:
         raise ValueError("this task has no teacher: build it with spiked_teacher")

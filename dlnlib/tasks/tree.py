@@ -53,10 +53,10 @@ def leaf_groups(depth: int = 3, branching: ArrayLike = 2) -> Int[np.ndarray, "P 
     ndarray of int (P, depth)
         The last column numbers the leaves themselves.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range or does not have one entry per level.
+    Examples
+    --------
+    >>> leaf_groups(2).tolist()
+    [[0, 0], [0, 1], [1, 2], [1, 3]]
     """
     nodes = tree_sizes(depth, branching)
     return np.arange(nodes[-1])[:, None] // (nodes[-1] // nodes[1:])
@@ -80,15 +80,16 @@ def tree_covariance(
     Returns
     -------
     ndarray (P, P)
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range or does not have one entry per level.
+        1 on the diagonal.
 
     References
     ----------
     Saxe, McClelland & Ganguli, PNAS 116, 11537 (2019).
+
+    Examples
+    --------
+    >>> tree_covariance(2, flip=0.1).round(4)[0].tolist()  # itself, its sibling, two cousins
+    [1.0, 0.64, 0.4096, 0.4096]
     """
     groups = leaf_groups(depth, branching)
     shared = (groups[:, None] == groups[None]).sum(axis=-1)
@@ -121,10 +122,11 @@ def tree_spectrum(
     multiplicities : ndarray (depth + 1,)
         They sum to the number of items P.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range or does not have one entry per level.
+    Examples
+    --------
+    >>> values, multiplicities = tree_spectrum(2, flip=0.1)
+    >>> values.round(4).tolist(), multiplicities.tolist()
+    ([2.4592, 0.8208, 0.36], [1, 1, 2])
     """
     nodes = tree_sizes(depth, branching)
     steps = np.diff(_ancestor_covariance(as_flips(depth, flip)), prepend=0.0)
@@ -154,6 +156,7 @@ def hierarchical_tree(
     branching : int or array_like (depth,)
         Children per node, at least 2; from the root down.
     features : int
+        Number of outputs.
     flip : float or array_like (depth,)
         In [0, 1/2]; from the root down.
     rng : numpy.random.Generator
@@ -163,10 +166,11 @@ def hierarchical_tree(
     Task
         ``sigma`` (features, P) without noise, hence equal to ``teacher``; ``x`` and ``y``.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is out of its range or does not have one entry per level.
+    Examples
+    --------
+    >>> task = hierarchical_tree(2, features=1000, flip=0.1, rng=np.random.default_rng(0))
+    >>> task.sigma.shape, task.modes.s.round(2).tolist()  # towards 0.78, 0.45, 0.3 and 0.3
+    ((1000, 4), [0.78, 0.46, 0.32, 0.29])
     """
     nodes, flips = tree_sizes(depth, branching), as_flips(depth, flip)
     features = as_count("features", features, 1, "it is the number of outputs")

@@ -1,6 +1,7 @@
 """The rooms of the package: who may import whom, one door each, every public name described."""
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -179,6 +180,17 @@ def test_public_names_are_described(room):
                 assert f"{section}\n{'-' * len(section)}" in text, (
                     f"the docstring of {room}.{name} has no section {section!r}"
                 )
+
+
+@for_each_door
+def test_public_names_have_an_example(room):
+    """Classes that functions return may do without: the examples of the functions show them."""
+    functions = [n for n in public(room).values() if isinstance(n, ast.FunctionDef)]
+    returned = " ".join(ast.unparse(node.returns) for node in functions if node.returns)
+    for name, node in public(room).items():
+        made = isinstance(node, ast.ClassDef) and re.search(rf"\b{name}\b", returned)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not made:
+            assert "Examples\n--------\n>>> " in ast.get_docstring(node), f"{room}.{name}"
 
 
 def sections(function: ast.FunctionDef) -> list[str]:

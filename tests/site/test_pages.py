@@ -151,27 +151,33 @@ def test_what_scrolls_is_reached_by_keyboard(visit):
     assert unreached == []
 
 
-# What is open, noted after each key.
 WATCH = """() => {
   window.parts = [...document.querySelectorAll("article details")];
   window.states = [];
   const note = () => states.push(document.activeElement.closest("details")?.open);
   document.addEventListener("keyup", note);
-  return parts.length;
+  return parts.map((e) => e.className);
 }"""
 STAND_ON = "(n) => parts[n].querySelector('summary').focus({ preventScroll: true })"
 SHOWN = "parts.every((e) => e.querySelector(':scope > :not(summary)').checkVisibility())"
 
 
 def test_folded_parts_open_by_keyboard(visit):
-    """They are open after the settling: a key closes each, and opens it again."""
+    """They are open after the settling: a key closes each, and opens it again.
+
+    All of them in the light; one of each kind where only colours or widths differ.
+    """
     page = visit.page
-    count = page.evaluate(WATCH)
-    for number in range(count):
+    kinds = page.evaluate(WATCH)
+    all_of_them = visit.setting == "light" or visit.name.startswith(MADE_ALIKE)
+    tried = range(len(kinds)) if all_of_them else map(kinds.index, dict.fromkeys(kinds))
+    expected = []
+    for number in tried:
         page.evaluate(STAND_ON, number)
         page.keyboard.press("Enter")
         page.keyboard.press("Enter")
-    assert page.evaluate("states") == [False, True] * count
+        expected += [False, True]
+    assert page.evaluate("states") == expected
     assert page.evaluate(SHOWN)
 
 

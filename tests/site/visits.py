@@ -31,21 +31,28 @@ AXE_RULES = {
     "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
     "phone": {"runOnly": ["scrollable-region-focusable", "target-size"]},
 }
-# axe looks at every text by itself, which takes most of its time.  One of each kind is enough: a
-# glyph of a formula has the colour of the formula, the second token of a kind in a code cell that
-# of the first, and the contrast of any text follows from its colour and size and from what is
-# painted behind it.  What scrolls stays as it is.
+# axe looks at every element by itself.  One of each kind is enough: a glyph of a formula has the
+# colour of the formula, the second token of a kind in the code of a page that of the first, and the
+# contrast of any text follows from its colour and size and from what is painted behind it.  What
+# scrolls goes on doing so.
 ONE_OF_EACH = """() => {
   const formulas = [...document.querySelectorAll("mjx-container")];
-  for (const formula of formulas.filter((e) => e.scrollWidth <= e.clientWidth + 1)) {
-    formula.textContent = "x";
-    formula.style.overflow = "visible";
-  }
+  const widths = formulas.map((e) => {
+    const scrolls = /auto|scroll/.test(getComputedStyle(e).overflowX);
+    return scrolls && e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0;
+  });
+  formulas.forEach((e, i) => {
+    e.textContent = "x";
+    if (!widths[i]) e.style.overflow = "visible";
+    else e.innerHTML = `<span style="display: inline-block; width: ${widths[i]}px">x</span>`;
+  });
+  const tokens = new Set();
   for (const cell of document.querySelectorAll(".highlight pre")) {
-    const seen = new Set();
+    const language = cell.closest("div[class*=highlight-]")?.className;
     for (const token of cell.querySelectorAll("span[class]:not(:has(*))")) {
-      if (seen.has(token.className)) token.replaceWith(token.textContent);
-      seen.add(token.className);
+      const kind = `${language} ${token.className}`;
+      if (tokens.has(kind)) token.replaceWith(token.textContent);
+      tokens.add(kind);
     }
     cell.normalize();
   }
