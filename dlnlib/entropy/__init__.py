@@ -17,30 +17,16 @@ References
 Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
 """
 
+# fmt: off
 from dlnlib.entropy.groups import GroupEntropy, group_entropy
 from dlnlib.entropy.phases import Phase, Phases, entropy_phases, mode_phases
 from dlnlib.entropy.spectral import (
-    EntropyDynamics,
-    effective_modes,
-    energy_shares,
-    entropy_dynamics,
-    entropy_rate,
-    entropy_rate_by_mode,
-    spectral_entropy,
+    EntropyDynamics, effective_modes, energy_shares, entropy_dynamics, entropy_rate,
+    entropy_rate_by_mode, spectral_entropy,
 )
 
 __all__ = [
-    "EntropyDynamics",
-    "GroupEntropy",
-    "Phase",
-    "Phases",
-    "effective_modes",
-    "energy_shares",
-    "entropy_dynamics",
-    "entropy_phases",
-    "entropy_rate",
-    "entropy_rate_by_mode",
-    "group_entropy",
-    "mode_phases",
-    "spectral_entropy",
+    "EntropyDynamics", "GroupEntropy", "Phase", "Phases", "effective_modes", "energy_shares",
+    "entropy_dynamics", "entropy_phases", "entropy_rate", "entropy_rate_by_mode", "group_entropy",
+    "mode_phases", "spectral_entropy",
 ]

@@ -11,25 +11,15 @@ a start where all of them vanish is *balanced* (Arora, Cohen and Hazan 2018), an
 *lambda-balanced* when the difference is ``lambda I``.
 """
 
+# fmt: off
 from dlnlib.flow.exact import exact_flow
 from dlnlib.flow.training import gradient_descent, gradient_flow
 from dlnlib.flow.trajectory import Trajectory
 from dlnlib.flow.weights import (
-    aligned_weights,
-    balance,
-    balanced_weights,
-    gaussian_weights,
-    product,
+    aligned_weights, balance, balanced_weights, gaussian_weights, product,
 )
 
 __all__ = [
-    "Trajectory",
-    "aligned_weights",
-    "balance",
-    "balanced_weights",
-    "exact_flow",
-    "gaussian_weights",
-    "gradient_descent",
-    "gradient_flow",
-    "product",
+    "Trajectory", "aligned_weights", "balance", "balanced_weights", "exact_flow",
+    "gaussian_weights", "gradient_descent", "gradient_flow", "product",
 ]

@@ -10,10 +10,9 @@ is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.impli
 ``depth=math.inf`` time is rescaled by L: the equation is ``tau da/dt = a^2 (s - a)``.
 """
 
+# fmt: off
 from dlnlib.modes.strength import growth_rate, learning_time, mode_strength
 
 __all__ = [
-    "growth_rate",
-    "learning_time",
-    "mode_strength",
+    "growth_rate", "learning_time", "mode_strength",
 ]

@@ -15,29 +15,16 @@ Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2137 (2017): optimal shrinkage.
 Lampinen & Ganguli, ICLR 2019: training and test error of deep linear networks over time.
 """
 
+# fmt: off
 from dlnlib.random_matrix.bulk import bulk_density, bulk_quantiles, bulk_target, typical_spectrum
 from dlnlib.random_matrix.critical_dimension import critical_dimension, sharp_critical_dimension
 from dlnlib.random_matrix.infinite_network import InfiniteNetwork, infinite_network
 from dlnlib.random_matrix.spike import (
-    Spike,
-    bulk_edge,
-    detection_threshold,
-    optimal_shrinker,
-    spike_forward,
+    Spike, bulk_edge, detection_threshold, optimal_shrinker, spike_forward,
 )
 
 __all__ = [
-    "InfiniteNetwork",
-    "Spike",
-    "bulk_density",
-    "bulk_edge",
-    "bulk_quantiles",
-    "bulk_target",
-    "critical_dimension",
-    "detection_threshold",
-    "infinite_network",
-    "optimal_shrinker",
-    "sharp_critical_dimension",
-    "spike_forward",
-    "typical_spectrum",
+    "InfiniteNetwork", "Spike", "bulk_density", "bulk_edge", "bulk_quantiles", "bulk_target",
+    "critical_dimension", "detection_threshold", "infinite_network", "optimal_shrinker",
+    "sharp_critical_dimension", "spike_forward", "typical_spectrum",
 ]

@@ -13,12 +13,10 @@ stood.  Cells run in joblib processes, or on a Dask cluster::
 ``python -m dlnlib.studies`` makes the tables of the chapters.
 """
 
+# fmt: off
 from dlnlib.studies.sweeps import cell_rng, read_table, sweep
 from dlnlib.studies.tables import grid_cells
 
 __all__ = [
-    "cell_rng",
-    "grid_cells",
-    "read_table",
-    "sweep",
+    "cell_rng", "grid_cells", "read_table", "sweep",
 ]

@@ -13,42 +13,21 @@ Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learnin
 neural networks", ICLR 2014, arXiv 1312.6120.
 """
 
+# fmt: off
 from dlnlib.symbolic.depth import depth_mode_equation, implicit_time, infinite_depth
 from dlnlib.symbolic.derivation import Derivation, DerivationError, Step
 from dlnlib.symbolic.entropy import covariance_identity, equal_start
 from dlnlib.symbolic.levels import two_level_minimum, two_level_rate, two_level_time
 from dlnlib.symbolic.modes import learning_time, logistic, logistic_mode, mode_equation
 from dlnlib.symbolic.weights import (
-    alignment_linearisation,
-    cosine_law,
-    residual_cosine_law,
-    rotation_invariance,
+    alignment_linearisation, cosine_law, residual_cosine_law, rotation_invariance,
 )
 from dlnlib.symbolic.window import deep_window, error_minimum, spike_gap, window_test, window_times
 
 __all__ = [
-    "Derivation",
-    "DerivationError",
-    "Step",
-    "alignment_linearisation",
-    "cosine_law",
-    "covariance_identity",
-    "deep_window",
-    "depth_mode_equation",
-    "equal_start",
-    "error_minimum",
-    "implicit_time",
-    "infinite_depth",
-    "learning_time",
-    "logistic",
-    "logistic_mode",
-    "mode_equation",
-    "residual_cosine_law",
-    "rotation_invariance",
-    "spike_gap",
-    "two_level_minimum",
-    "two_level_rate",
-    "two_level_time",
-    "window_test",
-    "window_times",
+    "Derivation", "DerivationError", "Step", "alignment_linearisation", "cosine_law",
+    "covariance_identity", "deep_window", "depth_mode_equation", "equal_start", "error_minimum",
+    "implicit_time", "infinite_depth", "learning_time", "logistic", "logistic_mode",
+    "mode_equation", "residual_cosine_law", "rotation_invariance", "spike_gap", "two_level_minimum",
+    "two_level_rate", "two_level_time", "window_test", "window_times",
 ]
