@@ -4,6 +4,8 @@ VENV ?= .venv
 CHAPTER ?=
 # The processes that share the tests; 0 runs them in this one, which a debugger needs.
 WORKERS ?= auto
+# Not empty: records are not executed by `make test`, as `make browser` compares them with the build.
+BUILT ?=
 TABLE ?=
 PORT ?= 8000
 
@@ -63,7 +65,7 @@ book: $(READY)  ## execute every chapter and render the book to _build/html
 test: $(READY)  ## lint, unit tests, derivations, records (CHAPTER=intro for one chapter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest $(SHARED) $(if $(CHAPTER),--chapter=$(CHAPTER))
+	@$(BIN)/python -m pytest $(SHARED) $(if $(CHAPTER),--chapter=$(CHAPTER)) $(if $(BUILT),--ignore=tests/reference)
 
 browser: book  ## try every page of the book in Chromium (CHROMIUM=... names another browser)
 	@$(BIN)/python -m pytest $(SHARED) -m browser tests/site

@@ -84,6 +84,11 @@ def _stable(output: NotebookNode) -> NotebookNode:
     return output
 
 
+def stable_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Of the outputs of a cell, what a record holds."""
+    return [_stable(output) for output in _merged(outputs)]
+
+
 def bless(chapter: Path) -> Path:
     """Execute a chapter's code cells and write its record."""
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
@@ -98,7 +103,7 @@ def bless(chapter: Path) -> Path:
         notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources, record_timing=False
     ).execute()
     for cell in notebook.cells:
-        cell.outputs = [_stable(output) for output in _merged(cell.outputs)]
+        cell.outputs = stable_outputs(cell.outputs)
     notebook.metadata = {"kernelspec": KERNEL}
     target = record_path(chapter)
     target.parent.mkdir(parents=True, exist_ok=True)

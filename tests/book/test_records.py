@@ -1,13 +1,16 @@
 """The executed records are in step with the chapters and can catch every changed digit."""
 
 import ast
+import os
+import subprocess
+import sys
 from difflib import unified_diff
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tools.bless import RECORDS, chapter_cells, chapters, image_mark, record_path
+from tools.bless import KERNEL, RECORDS, ROOT, chapter_cells, chapters, image_mark, record_path
 from tools.compare import DECIMAL, NumericText
 
 REMEDY = "run `make bless` and look at the difference before committing it"
@@ -95,6 +98,34 @@ def test_every_printed_digit_is_compared(chapter):
 def significant_digits(number: str) -> int:
     mantissa = number.lower().split("e")[0].lstrip("+-").replace(".", "")
     return len(mantissa.strip("0"))
+
+
+KERNEL_CELLS = [  # their code, and what a record says that they print
+    ("print(1 / 3)", "0.3333333333333"),
+    ("import os; print(os.path.basename(os.getcwd()))", "chapters"),
+    ("print(0.5)", "0.500001"),
+]
+
+
+def test_the_execution_of_records_sees_a_changed_digit(tmp_path):
+    """Beside the chapters, rounding forgiven: the last cell alone is found to have changed."""
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
+    for count, (code, text) in enumerate(KERNEL_CELLS, start=1):
+        printed = nbformat.v4.new_output("stream", name="stdout", text=f"{text}\n")
+        cell = nbformat.v4.new_code_cell(code, outputs=[printed], execution_count=count)
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "record.ipynb")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "conftest", tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "1 failed, 2 passed" in result.stdout, result.stdout + result.stderr
+    assert "Cell 2" in result.stdout
 
 
 def test_no_record_without_its_chapter():
