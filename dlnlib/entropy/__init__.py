@@ -1,4 +1,8 @@
-"""Spectral entropy of the modes, H = -sum_k p_k log p_k with p_k = a_k^2 / sum_j a_j^2; its rate.
+"""Spectral entropy H of the modes: of their shares of the energy; its rate, its parts, its phases.
+
+With the strengths a_k of the modes::
+
+    H = -sum_k p_k log p_k,    p_k = a_k^2 / sum_j a_j^2
 
 H is 0 when one mode carries all the energy and log K when K modes share it equally, so exp(H) is
 an effective number of modes (with ``power=1``, the effective rank of Roy and Vetterli 2007).

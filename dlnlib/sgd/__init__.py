@@ -3,7 +3,8 @@ r"""Nonlinear networks under SGD: diagonal and ReLU networks, step sizes, and sp
 Diagonal linear networks beta = u v have the loss ``|X beta - y|^2 / (2 n)``, and a step with step
 size eta and gradient g in beta is::
 
-    u <- u - eta g v,   v <- v - eta g u,   so that   u^2 - v^2 <- (u^2 - v^2) (1 - eta^2 g^2),
+    u <- u - eta g v,   v <- v - eta g u,   so that
+    u^2 - v^2 <- (u^2 - v^2) (1 - eta^2 g^2),
 
 entry by entry.  Gradient flow keeps u^2 - v^2; steps of finite size shrink it, and with it the
 initialisation that decides which interpolator is found (`implicit_bias`).

@@ -57,10 +57,11 @@ def gradient_covariance(
     the Jacobian of the outputs h, r = h - y, batches of B drawn with replacement and label noise of
     standard deviation q, it is one of::
 
-        centred    Sigma = [phi^T diag(r^2 + q^2) phi / n - g g^T] / B,    g = phi^T r / n,
+        centred    Sigma = [phi^T diag(r^2 + q^2) phi / n - g g^T] / B,
         diagonal   Sigma = phi^T diag(r^2 + q^2) phi / (n B),
-        isotropic  Sigma = (2 delta + q^2) phi^T phi / (n B),    delta = |r|^2 / (2 n) or given.
+        isotropic  Sigma = (2 delta + q^2) phi^T phi / (n B),
 
+    with g = phi^T r / n and a level ``delta = |r|^2 / (2 n)``, or one given.
     The first is exact, the second keeps the second moment, the third spreads the residuals evenly:
     at a loss level delta the noise is sqrt(2 eta delta / n) phi^T dB, where the model of
     Andriushchenko et al. leaves the factor 2 / n open.  On all samples at once only the noise of

@@ -66,8 +66,10 @@ def used(env: BuildEnvironment, page: str) -> dict[str, str]:
         return found  # examples of the reference are no chapters
     for block in links(env).get(page, []):
         for name in block.names:
-            if name.context not in IMPORTS and is_public(name.resolved_location):
-                found.setdefault(name.resolved_location, block.example.ref_id)
+            *door, short = name.resolved_location.split(".")[:3]
+            whole = ".".join([*door, short]) if short.isupper() else name.resolved_location
+            if name.context not in IMPORTS and is_public(whole):
+                found.setdefault(whole, block.example.ref_id)
     return found
 
 
