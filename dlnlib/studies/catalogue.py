@@ -15,6 +15,7 @@ import pandas as pd
 from dlnlib.studies.regret import spiked_regret
 from dlnlib.studies.regret_digits import digits_regret
 from dlnlib.studies.sweeps import sweep
+from dlnlib.studies.tables import write_csv
 
 #: Folder of the tables, from the root of the book.
 TABLES = Path("chapters", "tables")
@@ -100,11 +101,11 @@ def make_table(
     if name not in STUDIES:
         raise ValueError(f"no study {name!r}: there are {', '.join(STUDIES)}")
     function, grid, seed = STUDIES[name]
-    path, target = Path(folder, UNFINISHED, f"{name}.csv"), Path(folder, TABLES, f"{name}.csv")
+    path, target = Path(folder, UNFINISHED, f"{name}.sqlite"), Path(folder, TABLES, f"{name}.csv")
     options = {"path": path, "n_jobs": n_jobs, "progress": progress}
     table = sweep(function, grid, seed=seed, command=f"make tables TABLE={name}", **options)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(path, target)
+    write_csv(target, table)
+    path.unlink()
     return table
 
 

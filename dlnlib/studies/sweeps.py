@@ -2,9 +2,11 @@
 
 import hashlib
 import inspect
+import json
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from pickle import PicklingError
@@ -15,16 +17,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from dlnlib import __version__
+from dlnlib.studies.identity import function_name, identity
 from dlnlib.studies.tables import (
     Cell,
-    Table,
+    CellFile,
     as_frame,
-    as_text,
-    block,
+    cell_file,
     cell_key,
     grid_cells,
-    parsed,
-    write,
+    is_cell_file,
+    plain,
+    read_csv,
 )
 
 
@@ -50,8 +53,9 @@ def sweep(
     seed : int
         Together with the parameters of a cell it fixes the random stream of that cell.
     path : path, optional
-        File that each finished cell is appended to.  Cells that it already holds are not run
-        again; at the end it stands in the order of the grid.
+        File that keeps each finished cell, with its types; any name, as ``steps.sqlite``.  Cells
+        that it already holds are not run again, and other sweeps may write into it at the same
+        time.  `read_table` reads it, and ``table.to_csv`` writes a table for other programs.
     n_jobs : int, optional
         Processes; by default one, or what `joblib.parallel_config` says.
     progress : bool
@@ -69,7 +73,10 @@ def sweep(
     ------
     ValueError
         If the grid does not fit the function, the function cannot be sent to another process, or
-        `path` holds the results of another function, seed or version.
+        `path` holds the results of another function (other code, defaults, closed-over or global
+        values), seed or version, or is no such file.
+    OSError
+        If `path` cannot be written, as on a full disk; finished cells stay in it.
     RuntimeError
         If a cell fails: the message names its parameters, the cells finished before stay in
         `path`, all others are run, and the traceback follows.
@@ -84,19 +91,20 @@ def sweep(
     """
     cells = grid_cells(grid)
     _check_function(function, cells, seed)
-    header = _header(function, cells[0], seed, command)
     path = None if path is None else Path(path)
-    held = _held(path, header)
     asked = {cell_key(cell): cell for cell in cells}
-    todo = [cell for name, cell in asked.items() if name not in held[2]]
-    bar = partial(tqdm, initial=len(asked) - len(todo), total=len(asked), disable=not progress)
-    if todo:
-        held = _finish(held, bar(_results(function, todo, seed, n_jobs)), path)
-    header, columns, done = held
-    table = header, columns, {name: done[name] for name in asked}
-    if path is not None:
-        write(path, (header, columns, table[2] | done))  # what is not asked for stays, behind
-    return as_frame(table)
+    parts = {} if path is None else identity(function)
+    with cell_file(path) as file:
+        header = _header(function, cells[0], seed, command)
+        _claim(file, path, header, parts)
+        held = file.cells()
+        todo = [cell for name, cell in asked.items() if name not in held]
+        bar = partial(tqdm, initial=len(asked) - len(todo), total=len(asked), disable=not progress)
+        if todo:
+            _finish(file, bar(_results(function, todo, seed, n_jobs)))
+        file.put_first([*asked])  # what is not asked for stays, behind
+        done = file.cells()
+    return as_frame([row for name in asked for row in done[name]], header)
 
 
 def cell_rng(seed: int, cell: Mapping) -> np.random.Generator:
@@ -106,7 +114,7 @@ def cell_rng(seed: int, cell: Mapping) -> np.random.Generator:
     ----------
     seed : int
     cell : mapping
-        Parameters; their order does not matter.
+        Parameters; their order does not matter, nor whether a whole number is 1 or 1.0.
 
     Returns
     -------
@@ -119,13 +127,26 @@ def cell_rng(seed: int, cell: Mapping) -> np.random.Generator:
     >>> cell_rng(0, {"run": 1, "depth": 2}).integers(100, size=4).tolist()
     [76, 30, 72, 77]
     """
-    ordered = {name: cell[name] for name in sorted(cell)}
-    digest = hashlib.sha256(repr((list(ordered), cell_key(ordered))).encode()).digest()
+    ordered = {name: plain(name, cell[name]) for name in sorted(cell)}
+    texts = tuple(map(_stream_text, ordered.values()))
+    digest = hashlib.sha256(repr((list(ordered), texts)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])
 
 
+def _stream_text(value: bool | int | float | str) -> str:
+    """A value for its stream: numbers in one form (1 is 1.0), words apart from all of them."""
+    if type(value) is int and abs(value) <= 2**53:
+        return repr(float(value))
+    if not isinstance(value, str):
+        return repr(value)
+    with suppress(ValueError):
+        float(value)
+        return json.dumps(value)
+    return json.dumps(value) if value in ("True", "False") or value[:1] == '"' else value
+
+
 def read_table(path: str | os.PathLike) -> pd.DataFrame:
-    """A table that `sweep` wrote, also while it is being written.
+    """A table that `sweep` keeps, also while it runs, or one of the tables beside the chapters.
 
     Parameters
     ----------
@@ -139,68 +160,62 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file holds no finished cell.
+        If the file holds no finished cell, or is no table.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "table.csv")
+    ...     path = Path(folder, "table.sqlite")
     ...     made = sweep(lambda s, rng: {"area": s**2}, {"s": [1, 2]}, seed=0, path=path)
     ...     read_table(path)["area"].tolist()
     [1, 4]
     """
-    table = parsed(Path(path).read_text(encoding="utf-8"))
-    if not table[2]:
+    path = Path(path)
+    if not is_cell_file(path):
+        return read_csv(path)
+    with cell_file(path) as file:
+        found = file.cells()
+    header, _ = found.pop("", ({}, {}))
+    if not found:
         raise ValueError(f"{path} holds no finished cell: run its sweep first")
-    return as_frame(table)
+    return as_frame([row for rows in found.values() for row in rows], header)
 
 
 def _check_function(function: Callable, cells: list[Cell], seed: int) -> None:
-    if seed < 0:
+    if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0: got {seed!r}")
     try:
         inspect.signature(function).bind(**cells[0], rng=None)
     except TypeError as error:
         raise ValueError(
-            f"the grid does not fit {_name(function)}: {error}; name exactly its parameters, "
-            "of which rng is always one"
+            f"the grid does not fit {function_name(function)}: {error}; name exactly its "
+            "parameters, of which rng is always one"
         ) from None
 
 
-def _name(function: Callable) -> str:
-    if isinstance(function, partial):
-        given = [repr(value) for value in function.args]
-        given += [f"{name}={value!r}" for name, value in function.keywords.items()]
-        return f"{_name(function.func)}({', '.join(given)})"
-    return f"{function.__module__}.{function.__qualname__}"
-
-
 def _header(function: Callable, cell: Cell, seed: int, command: str | None) -> dict[str, str]:
+    name = function_name(function)
     return {
-        "command": command or f"dlnlib.studies.sweep({_name(function)}, ..., seed={seed})",
-        "function": _name(function),
+        "command": command or f"dlnlib.studies.sweep({name}, ..., seed={seed})",
+        "function": name,
         "seed": str(seed),
         "version": f"dlnlib {__version__}",
         "parameters": ", ".join(cell),
     }
 
 
-def _held(path: Path | None, header: dict[str, str]) -> Table:
-    """What a file holds already."""
-    if path is None or not path.exists():
-        return header, [], {}
-    try:
-        found, columns, cells = parsed(path.read_text(encoding="utf-8"))
-    except (ValueError, StopIteration) as error:
-        raise ValueError(f"{path} is no table of a sweep: {error}") from None
-    for name in ("function", "seed", "version", "parameters"):
-        if found.get(name) != header[name]:
+def _claim(file: CellFile, path: Path | None, header: dict, parts: dict) -> None:
+    """Write into a new file what the sweep is; any other must hold the same."""
+    file.add("", [header, parts])
+    found, known = file.cells()[""]
+    old, new = found | known, header | parts
+    for name in (name for name in new | old if name != "command"):
+        if old.get(name) != new.get(name):
             raise ValueError(
-                f"{path} holds the results of another sweep: its {name} is {found.get(name)}, not "
-                f"{header[name]}; delete it or give another path"
+                f"{path} holds the results of another sweep: its {name} is {old.get(name)}, not "
+                f"{new.get(name)}; delete it or give another path"
             )
-    return header, columns, cells
 
 
 def _results(
@@ -212,13 +227,13 @@ def _results(
         yield from pool(joblib.delayed(_run)(function, cell, seed) for cell in cells)
     except PicklingError as error:
         raise ValueError(
-            f"{_name(function)} cannot be sent to another process ({error}): "
+            f"{function_name(function)} cannot be sent to another process ({error}): "
             "let it open files and make locks itself"
         ) from error
 
 
 def _run(function: Callable, cell: Cell, seed: int) -> tuple[Cell, list[dict] | str]:
-    """Rows of one cell as text, or the traceback of its error.
+    """Rows of one cell, or the traceback of its error.
 
     An error that were raised here would take the finished cells that are on their way with it.
     """
@@ -227,41 +242,28 @@ def _run(function: Callable, cell: Cell, seed: int) -> tuple[Cell, list[dict] | 
         rows = [result] if isinstance(result, Mapping) else list(result)
         if not rows or any(cell.keys() & row.keys() for row in rows):
             raise ValueError("it must return a row at least, and no parameter in its rows")
-        return cell, [{name: as_text(name, value) for name, value in row.items()} for row in rows]
+        return cell, [
+            cell | {name: plain(name, value) for name, value in row.items()} for row in rows
+        ]
     except Exception:
         return cell, traceback.format_exc()
 
 
-def _finish(held: Table, results: Iterable, path: Path | None) -> Table:
-    """Add results to a table, and to its file one by one."""
-    header, columns, done = held
-    if path is not None:
-        write(path, held)  # without the block that a kill has cut off
+def _finish(file: CellFile, results: Iterable) -> None:
+    """Keep results one by one; what fails is told when all others are kept."""
+    columns = next((list(rows[0]) for name, rows in file.cells().items() if name), None)
     failed = []
     for cell, rows in results:
         if isinstance(rows, str):
             failed.append((cell, rows))
             continue
-        names = [*cell, *rows[0]]
-        if not columns:
-            columns = names
-            if path is not None:
-                write(path, (header, columns, {}))
-        if any([*cell, *row] != columns for row in rows):
-            failed.append((cell, f"its columns are {names}, not {columns}"))
-            continue
-        done[cell_key(cell)] = [[*map(as_text, cell, cell.values()), *row.values()] for row in rows]
-        _append(path, block(done[cell_key(cell)]))
+        columns = columns or list(rows[0])
+        other = [list(row) for row in rows if list(row) != columns]
+        if other:
+            failed.append((cell, f"its columns are {other[0]}, not {columns}"))
+        else:
+            file.add(cell_key(cell), rows)
     if failed:
         cell, why = failed[0]
         reason = why.strip().splitlines()[-1]
         raise RuntimeError(f"{len(failed)} cells failed, the first at {cell}: {reason}\n\n{why}")
-    return header, columns, done
-
-
-def _append(path: Path | None, text: str) -> None:
-    if path is not None:
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())

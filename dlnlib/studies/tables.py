@@ -1,119 +1,42 @@
-"""Grids of parameters, and result tables as text: a header, and one block per cell.
+"""Grids of parameters, the file that a sweep keeps its cells in, and tables as CSV.
 
-The file is CSV.  Its first lines start with ``# `` and hold ``key: value`` pairs; a line of column
-names follows; then the rows of each cell, closed by an empty line.  A block without that line was
-cut off while it was written, and does not count.
+The file is an SQLite database, so that several sweeps can write into it and a kill or a full disk
+leaves whole cells.  Its one table has a row for each cell, parameters and results as JSON, which
+keeps types and integers of any size; the row of the empty name holds what the sweep is.
 """
 
 import csv
-import io
+import hashlib
 import itertools
+import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-# header, column names, and the rows (still text) of each finished cell under its key
-Table = tuple[dict[str, str], list[str], dict[tuple[str, ...], list[list[str]]]]
-
-
-def as_text(name: str, value: object) -> str:
-    """A cell of the table; floats in the shortest form that reads back as the same number."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str):
-        if not value or value[0] in "# " or not value.isprintable():
-            raise ValueError(
-                f"{name}={value!r} does not fit into a table: use a short printable word"
-            )
-        return value
-    if not isinstance(value, bool | int | float):
-        raise ValueError(
-            f"{name} must be a number or a word to fit into a table: got "
-            f"{type(value).__name__}; give each number a name of its own"
-        )
-    return repr(value)
-
-
-def key(texts: Iterable[str]) -> tuple[str, ...]:
-    """What identifies a cell: its parameters as text, with numbers in one form (1 is 1.0)."""
-    return tuple(map(_one_form, texts))
-
-
-def _one_form(text: str) -> str:
-    try:
-        return repr(float(text))
-    except ValueError:
-        return text
-
-
-def block(rows: Iterable[Sequence[str]]) -> str:
-    """The rows of one cell, closed by an empty line."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue() + "\n"
-
-
-def parsed(text: str) -> Table:
-    """Take a table apart; a block that was not closed is left out."""
-    header, lines = {}, text.splitlines(keepends=True)
-    while lines and lines[0].startswith("# "):
-        name, _, value = lines.pop(0)[2:].partition(": ")
-        header[name] = value.rstrip("\n")
-    if not lines or not lines[0].endswith("\n"):
-        return header, [], {}
-    columns = next(csv.reader(lines[:1]))
-    size = len(header.get("parameters", "").split(", "))
-    cells: dict[tuple[str, ...], list[list[str]]] = {}
-    rows: list[list[str]] = []
-    for line in lines[1:]:
-        if line != "\n":
-            rows.append(next(csv.reader([line])))
-        elif rows and all(len(row) == len(columns) for row in rows):
-            cells.setdefault(key(rows[0][:size]), rows)
-            rows = []
-        else:
-            raise ValueError(f"a block without rows of {len(columns)} columns ends: {rows}")
-    return header, columns, cells
-
-
-def _head(header: Mapping[str, str], columns: Sequence[str]) -> str:
-    """The lines above the first block."""
-    return "".join(f"# {name}: {value}\n" for name, value in header.items()) + (
-        block([columns])[:-1] if columns else ""
-    )
-
-
-def write(path: Path, table: Table) -> None:
-    """Replace a file by a whole table; whoever reads it sees the old one or the new one."""
-    header, columns, cells = table
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with beside.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(_head(header, columns) + "".join(map(block, cells.values())))
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, path)
-
-
-def as_frame(table: Table) -> pd.DataFrame:
-    """The table with typed columns; the header is in ``attrs``."""
-    header, columns, cells = table
-    text = block([columns, *(row for rows in cells.values() for row in rows)])
-    frame = pd.read_csv(io.StringIO(text))
-    frame.attrs = dict(header)
-    return frame
-
-
 Cell = dict[str, bool | int | float | str]
+MAGIC = b"SQLite format 3\0"
+TIMEOUT = 600  # seconds that a writer waits for others
 
 
-def cell_key(cell: Mapping) -> tuple[str, ...]:
-    """The values of a cell as text, with numbers in one form."""
-    return key(map(as_text, cell, cell.values()))
+def plain(name: object, value: object) -> bool | int | float | str:
+    """A value of the table, as Python's own type."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if type(name) is not str or type(value) not in (bool, int, float, str):
+        raise ValueError(
+            f"{name!r} must be a word and {value!r} a number or a word to fit into a table: got "
+            f"{type(name).__name__} and {type(value).__name__}; give each number a name of its own"
+        )
+    return value
+
+
+def cell_key(cell: Mapping) -> str:
+    """What identifies a cell: its parameters, with their types, in any order."""
+    return json.dumps(cell, sort_keys=True)
 
 
 def grid_cells(grid: Mapping | Sequence[Mapping]) -> list[Cell]:
@@ -123,7 +46,8 @@ def grid_cells(grid: Mapping | Sequence[Mapping]) -> list[Cell]:
     ----------
     grid : mapping, or list of mappings
         From the name of a parameter to its values, or to one value; all combinations are cells.  A
-        list of grids is their union, so that a list of cells is a grid too.
+        list of grids is their union, so that a list of cells is a grid too.  Types count: "1", 1,
+        1.0 and True are four values.
 
     Returns
     -------
@@ -141,17 +65,20 @@ def grid_cells(grid: Mapping | Sequence[Mapping]) -> list[Cell]:
     """
     cells: list[Cell] = []
     for part in [grid] if isinstance(grid, Mapping) else grid:
-        values = [v if _several(v) else [v] for v in part.values()]
-        cells += [dict(zip(part, map(_plain, v), strict=True)) for v in itertools.product(*values)]
+        values = [
+            [plain(name, v) for v in (value if _several(value) else [value])]
+            for name, value in part.items()
+        ]
+        cells += [dict(zip(part, chosen, strict=True)) for chosen in itertools.product(*values)]
     if not cells or not cells[0]:
         raise ValueError("the grid has no cells: give each parameter at least one value")
     if any(list(cell) != list(cells[0]) for cell in cells):
         raise ValueError("all parts of a grid must name the same parameters in the same order")
-    names = [cell_key(cell) for cell in cells]
-    times = Counter(names)
-    for name, cell in zip(names, cells, strict=True):
-        if "nan" in name or times[name] > 1:
+    met = set()
+    for cell in cells:
+        if cell_key(cell) in met or any(value != value for value in cell.values()):
             raise ValueError(f"the cell {cell} is NaN or comes twice: remove it from the grid")
+        met.add(cell_key(cell))
     return cells
 
 
@@ -159,5 +86,140 @@ def _several(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
 
 
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value
+def as_frame(rows: Sequence[Mapping], header: Mapping) -> pd.DataFrame:
+    """The table with typed columns; the header is in ``attrs``."""
+    frame = pd.DataFrame({name: _column([row[name] for row in rows]) for name in rows[0]})
+    frame.attrs = dict(header)
+    return frame
+
+
+def _column(values: list) -> pd.Series:
+    """The values as they are; integers among floats become floats where that changes none."""
+    kinds = {*map(type, values)}
+    whole, floats = ({v for v in values if type(v) is kind} for kind in (int, float))
+    largest = max(map(abs, whole), default=0)
+    if kinds == {int, float} and largest <= 2**53 and whole.isdisjoint(floats):
+        return pd.Series(values, dtype=float)
+    mixed = len(kinds) > 1 or largest >= 2**63
+    return pd.Series(values, dtype=object if mixed else None)
+
+
+class CellFile:
+    """The cells of one sweep, on disk or, without a path, in memory."""
+
+    def __init__(self, database: sqlite3.Connection):
+        self._database = database
+        tables = self._ask("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if tables not in ([], [("cells",)]) or self._ask("PRAGMA integrity_check") != [("ok",)]:
+            raise sqlite3.DatabaseError("it holds other tables, or broken ones")
+        # each statement is whole or not at all, and on disk when it returns
+        self._ask("CREATE TABLE IF NOT EXISTS cells (cell PRIMARY KEY, place, rows, digest)")
+
+    def _ask(self, command: str, *values: object) -> list[tuple]:
+        return self._database.execute(command, values).fetchall()
+
+    def add(self, cell: str, rows: object) -> None:
+        """Keep the rows of a cell; those of another sweep that was faster stay."""
+        text = json.dumps(rows)
+        values = (cell, text, _digest(cell, text))
+        self._ask("INSERT OR IGNORE INTO cells (cell, rows, digest) VALUES (?, ?, ?)", *values)
+
+    def cells(self) -> dict[str, list]:
+        """Rows of each finished cell under its key."""
+        columns, order = "cell, rows, digest", "place IS NULL, place, rowid"
+        found = self._ask(f"SELECT {columns} FROM cells ORDER BY {order}")
+        for cell, rows, digest in found:
+            if _digest(cell, rows) != digest:
+                raise sqlite3.DatabaseError(f"the cell {cell} has changed")
+        return {cell: json.loads(rows) for cell, rows, _ in found}
+
+    def put_first(self, cells: Sequence[str]) -> None:
+        """Put some cells in their order before all others."""
+        self._ask("BEGIN IMMEDIATE")
+        self._ask("UPDATE cells SET place = place + ?", len(cells))
+        places = enumerate(cells)
+        self._database.executemany("UPDATE cells SET place = ? WHERE cell = ?", places)
+        self._ask("COMMIT")
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256(repr(texts).encode()).hexdigest()
+
+
+@contextmanager
+def cell_file(path: Path | None) -> Iterator[CellFile]:
+    """Open a file of cells, or make it; what is wrong with it is said with its name."""
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        name = ":memory:" if path is None else path
+        with closing(sqlite3.connect(name, timeout=TIMEOUT, isolation_level=None)) as database:
+            yield CellFile(database)
+    except sqlite3.OperationalError as error:
+        raise OSError(
+            f"{path}: {error}; the cells that it holds stay: make room or give another path, "
+            "and sweep again"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(
+            f"{path} is no file of a sweep, or damaged ({error}): give another path, or delete it"
+        ) from error
+
+
+def is_cell_file(path: Path) -> bool:
+    """Whether a file is a database, which an empty one may become."""
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Replace a file by a table; whoever reads it sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(f"# {name}: {value}\n" for name, value in table.attrs.items())
+            table.to_csv(stream, index=False, na_rep="nan", lineterminator="\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not read_csv(beside).equals(table):
+            raise ValueError(
+                f"this table does not read back from {path} as it is: CSV has no types; use words "
+                "that are no numbers, and one type to a column"
+            )
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table with lines ``# name: value`` above its columns."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        head = list(itertools.takewhile(lambda line: line.startswith("# "), lines))
+        header = dict(line[2:].partition(": ")[::2] for line in head)
+        columns, *rows = [row for row in csv.reader(lines[len(head) :]) if row] or [[]]
+        parameters = header["parameters"].split(", ") if lines else []
+        if columns[: len(parameters)] != parameters or {*map(len, rows)} - {len(columns)}:
+            raise ValueError(f"its columns are {columns}")
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is no table of a sweep ({error}): lines like `# seed: 0` must come first, "
+            "then the columns, with those that `# parameters:` names; make it again"
+        ) from error
+    if not rows:
+        raise ValueError(f"{path} holds no finished cell: run its sweep first")
+    typed = map(_typed, zip(*rows, strict=True))
+    return as_frame(
+        [dict(zip(columns, row, strict=True)) for row in zip(*typed, strict=True)], header
+    )
+
+
+def _typed(texts: Sequence[str]) -> list:
+    """The values of a column of CSV, by its simplest type."""
+    if {*texts} <= {"True", "False"}:
+        return [text == "True" for text in texts]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return [kind(text) for text in texts]
+    return list(texts)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dlnlib.stopping import Run
 from dlnlib.studies import cell_rng, grid_cells, read_table, sweep
 from dlnlib.studies.catalogue import STUDIES, TABLES, UNFINISHED, Study, main, make_table
 from dlnlib.studies.regret import regrets, spiked_regret, split_teacher, summary
-from dlnlib.studies.tables import cell_key, parsed
+from dlnlib.studies.tables import write_csv
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -32,14 +33,15 @@ SAMPLE = [
 @pytest.mark.parametrize("name", STUDIES)
 def test_tables_are_complete_and_say_where_they_come_from(name):
     path, study = ROOT / TABLES / f"{name}.csv", STUDIES[name]
-    header, _, found = parsed(path.read_text(encoding="utf-8"))
+    table = read_table(path)
+    header = table.attrs
     assert header["command"] == f"make tables TABLE={name}"
     assert header["seed"] == str(study.seed)
     assert header["version"] == f"dlnlib {__version__}"
     assert header["function"] == f"{study.function.__module__}.{study.function.__name__}"
     cells = grid_cells(study.grid)
-    assert list(found) == [cell_key(cell) for cell in cells], f"make it again: {header['command']}"
-    table = read_table(path)
+    found = table[list(cells[0])].drop_duplicates().to_dict("records")
+    assert found == cells, f"make it again: {header['command']}"
     assert (table.low <= table.regret * (1 + 1e-4)).all()
     assert (table.regret <= table.high * (1 + 1e-4)).all()
     trained = ~table.rule.isin(["zero_map", "shrinker", "validation"])
@@ -71,19 +73,70 @@ def coin(side, rng):
     return [{"rule": rule, "value": rng.random()} for rule in ("one", "two")]
 
 
+def marked(side, marks, rng):
+    tempfile.mkstemp(dir=marks)
+    return coin(side, rng)
+
+
 def test_a_study_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
-    fair = Study(coin, [{"side": [1, 2, 3]}], seed=5)
-    monkeypatch.setitem(STUDIES, "fair", fair)
-    table = make_table("fair", tmp_path / "whole", n_jobs=1)
-    target = tmp_path / "whole" / TABLES / "fair.csv"
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    grid = {"side": [1, 2, 3], "marks": str(marks)}
+    monkeypatch.setitem(STUDIES, "fair", Study(marked, [grid], seed=5))
+    part = tmp_path / UNFINISHED / "fair.sqlite"
+    sweep(marked, [{**grid, "side": 2}], seed=5, path=part)
+    table = make_table("fair", tmp_path, n_jobs=1)
+    assert len(list(marks.iterdir())) == 3
+    assert not part.exists()
+    target = tmp_path / TABLES / "fair.csv"
     assert "make tables TABLE=fair" in target.read_text(encoding="utf-8")
-    assert not (tmp_path / "whole" / UNFINISHED / "fair.csv").exists()
-    part = tmp_path / "part" / UNFINISHED / "fair.csv"
-    sweep(coin, [{"side": 2}], seed=5, path=part)
-    part.write_text(part.read_text(encoding="utf-8").replace("one", "kept"), encoding="utf-8")
-    again = make_table("fair", tmp_path / "part", n_jobs=1)
-    assert (again.rule == "kept").sum() == 1
-    assert again.value.tolist() == table.value.tolist()
+    pd.testing.assert_frame_equal(read_table(target), table)
+    streams = [cell_rng(5, {"side": k, "marks": str(marks)}) for k in (1, 2, 3)]
+    assert table.value.tolist() == [rng.random() for rng in streams for _ in "ab"]
+
+
+def edited(path, change):
+    """A copy of a table, as another program may leave it."""
+    copy = path.with_name(f"edited-{path.name}")
+    copy.write_bytes(change(path.read_bytes()))
+    return copy
+
+
+def test_csv_reads_back_as_it_was_or_is_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    values = {"word": ["None", "NA", "true story"], "x": [1 / 3, np.nan, 1e-300]}
+    table = pd.DataFrame({**values, "n": [2**62, 2**62 + 1, 0]})
+    table.attrs = {"seed": "0", "parameters": "word, x"}
+    write_csv(path, table)
+    pd.testing.assert_frame_equal(read_table(path), table)
+    for change in (lambda b: b"\xef\xbb\xbf" + b, lambda b: b.replace(b"\n", b"\r\n")):
+        pd.testing.assert_frame_equal(read_table(edited(path, change)), table)
+    before = path.read_bytes()
+    for column in (["007", "8", "9"], [1, "1", 2], ["nan", "2", "3"], ["a\n# b", "c", "d"]):
+        with pytest.raises(ValueError, match="does not read back"):
+            write_csv(path, table.assign(word=column))
+    with pytest.raises(ValueError, match="is no table"):
+        write_csv(path, table.rename(columns={"word": "# word"}))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if "new" in p.name] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b"", "no finished cell"),
+        (lambda b: b.split(b"\n1,")[0] + b"\n", "no finished cell"),
+        (lambda b: b.replace(b"# ", b'"# '), "is no table"),
+        (lambda b: b.replace(b",", b";"), "is no table"),
+        (lambda b: b"\xff\xfe" + b, "is no table"),
+        (lambda b: b.replace(b"one,", b"one,,"), "is no table"),
+    ],
+)
+def test_a_table_that_another_program_has_spoilt_is_refused(change, message, tmp_path):
+    path = tmp_path / "coin.csv"
+    write_csv(path, sweep(coin, {"side": [1, 2]}, seed=0))
+    with pytest.raises(ValueError, match=message):
+        read_table(edited(path, change))
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
