@@ -35,8 +35,8 @@ ROOMS = "tasks modes entropy flow random_matrix stopping sgd studies symbolic".s
 WORKERS = 2
 # One process imports what takes long, and each run of tests is a fork of it.
 FORKS = multiprocessing.get_context("forkserver")
-SLOW = "numba numpy scipy.optimize scipy.integrate sklearn.datasets sklearn.manifold sympy pandas joblib "
-SLOW += "matplotlib.pyplot hypothesis.extra.numpy nbval.plugin jupytext mpmath beartype jaxtyping"
+SLOW = """numba numpy scipy.optimize scipy.integrate sklearn.datasets sklearn.manifold sympy pandas
+joblib matplotlib.pyplot hypothesis.extra.numpy nbval.plugin jupytext mpmath beartype jaxtyping"""
 LEFT_OUT = [".git", ".venv*", "_build", "__pycache__", "*.egg-info", ".*_cache", "*.ipynb"]
 
 _OTHER = {
@@ -67,7 +67,7 @@ def _changed(node: ast.AST) -> Iterator[str]:
     ops = getattr(node, field, None)
     for i, op in enumerate(ops if field == "ops" else [ops]):
         for other in _OTHER.get(type(op), []) if isinstance(node, ast.expr | ast.AugAssign) else []:
-            new = ops[:i] + [other()] + ops[i + 1 :] if field == "ops" else other()
+            new = [*ops[:i], other(), *ops[i + 1 :]] if field == "ops" else other()
             swapped = type(node)(**{**dict(ast.iter_fields(node)), field: new})
             statement = isinstance(node, ast.stmt)
             yield ast.unparse(swapped) if statement else f"({ast.unparse(swapped)})"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import joblib
 import numpy as np
@@ -271,3 +272,16 @@ def test_a_function_that_cannot_travel():
     assert len(sweep(locked, GRID, seed=0)) == 6
     with pytest.raises(ValueError, match="cannot be sent to another process"):
         sweep(locked, GRID, seed=0, n_jobs=2)
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def area(width, height, *, rng):
+    return {"area": width * height}
+
+
+def test_a_function_with_a_parameter_given():
+    table = sweep(partial(area, height=3), {"width": [1, 2]}, seed=0)
+    assert table["area"].tolist() == [3, 6]
+    assert "area(height=3)" in table.attrs["function"]
