@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from helpers import hyperbolic_entropy
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from dlnlib.sgd import (
     basis_pursuit,
@@ -385,3 +385,15 @@ def test_least_norms_with_a_label_of_zero_and_a_negative_weight():
     x, y = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [0.0, -3.0]
     np.testing.assert_allclose(basis_pursuit(x, y), [0.0, -1.5, 0.0], atol=1e-12)
     np.testing.assert_allclose(implicit_bias(x, y, 1e-3), [0.0, -1.5, 0.0], atol=1e-12)
+
+
+def test_implicit_bias_where_a_whole_step_leads_too_far():
+    """One equation, whose multiplier root finding gives as well."""
+    x, y, alpha_squared, shift = np.array([2.0, -1.0]), -5.0, [0.1, 1.0], [-4.0, 1.0]
+
+    def beta(multiplier):
+        return alpha_squared * np.sinh(2 * (multiplier * x + shift)) / 2
+
+    multiplier = brentq(lambda mu: x @ beta(mu) - y, -10, 10, xtol=1e-14)
+    found = implicit_bias(x[None], [y], alpha_squared, shift)
+    np.testing.assert_allclose(found, beta(multiplier), rtol=1e-9)
