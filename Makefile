@@ -8,6 +8,10 @@ WORKERS ?= auto
 BUILT ?=
 TABLE ?=
 PORT ?= 8000
+# How many mutants, chosen by which seed, of which files (all rooms by default).
+N ?= 300
+SEED ?= 0
+BELOW ?=
 
 BIN := $(VENV)/bin
 SHARED = --numprocesses $(if $(CHAPTER),0,$(WORKERS)) --dist loadfile --no-loadscope-reorder
@@ -26,7 +30,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench mutants lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -98,6 +102,9 @@ notebooks: book  ## executed notebooks of all chapters in _build/notebooks
 
 bench: $(READY)  ## the speed comparisons of benchmarks/
 	@$(BIN)/python -m pytest benchmarks --benchmark-only
+
+mutants: $(READY)  ## change one place of dlnlib at a time: do the tests notice? (N=300 SEED=0 BELOW=dlnlib/modes)
+	@$(BIN)/python -m tools.mutants $(N) $(SEED) $(BELOW)
 
 lock:  ## compile requirements.txt from pyproject.toml (needs uv; UPGRADE=1 for newer versions)
 	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

@@ -76,8 +76,7 @@ def rise_strength(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndar
         return 1 / (1 + wrightomega(-(clock + 1)))
     nodes = rise_clock(_NODES, depth)
     guess = np.interp(clock, nodes, _NODES)
-    late, early = clock > nodes[-1], clock < nodes[0]
-    guess[late] += clock[late] - nodes[-1]
+    early = clock < nodes[0]
     guess[early] = np.log(-clock[early] * (depth - 2) / depth) * (-depth / (depth - 2))
     power = 1 - 2 / depth  # dF/dz = x^-(1-2/L)
     return expit(_newton(guess, lambda z: (rise_clock(z, depth) - clock) * expit(z) ** power))
@@ -107,8 +106,7 @@ def decay_strength(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.nda
     power = 2 - 2 / depth
     nodes = decay_clock(_NODES, depth)
     guess = np.interp(np.log(clock), np.log(nodes), _NODES)
-    late, early = clock > nodes[-1], clock < nodes[0]
-    guess[late] += clock[late] - nodes[-1]
+    early = clock < nodes[0]
     guess[early] = logit((power * clock[early]) ** (1 / power))
     z = _newton(guess, lambda z: (decay_clock(z, depth) - clock) / expit(z) ** power)
     return 1 + np.exp(-z)

@@ -279,3 +279,18 @@ def test_bad_entropy_input():
     for mask in ([True], [1, 0], [[True, False]]):
         with pytest.raises(ValueError, match="boolean mask over the 2 modes"):
             group_entropy([1.0, 2.0], mask)
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def test_energies_and_surprise_unless_told_otherwise():
+    a, g = [3.0, 2.0, 0.5], [1.0, -0.5, 2.0]
+    for function in (energy_shares, spectral_entropy, effective_modes):
+        np.testing.assert_array_equal(function(a), function(a, power=2))
+    np.testing.assert_array_equal(entropy_rate(a, g), entropy_rate(a, g, power=2))
+    expected = entropy_rate_by_mode(a, g, power=2, centred=False)
+    np.testing.assert_array_equal(entropy_rate_by_mode(a, g), expected)
+    np.testing.assert_array_equal(entropy_dynamics(a, g).by_mode, expected)
+    mask = [True, False, False]
+    assert group_entropy(a, mask).share == group_entropy(a, mask, power=2).share

@@ -192,3 +192,32 @@ def test_power_chooses_the_shares():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_the_unit_of_the_entropy_does_not_matter(unit):
+    """A fall, a ripple below the tolerance but steep, and a rise."""
+    t = np.geomspace(0.01, 100, 4000)
+    ripple = 0.03 / (1 + np.exp(-40 * np.log(t / 3)))
+    h = 1 / (1 + t**8) + ripple + 1 / (1 + (30 / t) ** 8)
+    found, plain = entropy_phases(t, unit * h), entropy_phases(t, h)
+    assert found.kinds == plain.kinds == (FALL, REST, RISE, REST)
+    np.testing.assert_allclose(found.boundaries, plain.boundaries, rtol=1e-9)
+
+
+def test_a_short_rest_at_the_end_belongs_to_the_movement():
+    t = np.geomspace(0.01, 1.0, 2000)
+    for end, rest in ((0.98, ()), (0.8, (REST,))):
+        h = np.log(np.maximum(end / t, 1))
+        assert entropy_phases(t, h).kinds == (FALL, *rest)
+
+
+def test_least_entropy_at_an_end_of_the_run():
+    """Turns elsewhere on the way are not it."""
+    t = np.linspace(2.6, 10, 200)
+    waves = t + 2 * np.sin(2 * t)
+    assert entropy_phases(t, waves).t_star == t[0]
+    assert entropy_phases(t, -waves).t_star == t[-1]

@@ -271,3 +271,22 @@ def test_what_is_accepted_reaches_the_optimum(seed, widths):
         assert "saddle" in str(refusal)
         return
     np.testing.assert_allclose(end, best, atol=1e-7 * modes.s[0])
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e4])
+def test_balance_is_judged_whatever_the_size_of_the_weights(size):
+    w1, w2 = (size * w for w in balanced_weights((3, 4, 2), 1.0, rng=np.random.default_rng(0)))
+    sigma = size**2 * np.eye(2, 3)
+    exact_flow([0.0, 1.0], [w1, w2], sigma)
+    with pytest.raises(ValueError, match="unbalanced start"):
+        exact_flow([0.0, 1.0], [w1 * (1 + 1e-8), w2], sigma)
+
+
+def test_descent_that_overflows_in_one_weight_is_noticed():
+    """The first layer is finite still, and so is a part of the second."""
+    start = [[[1e110], [1.0]], [[1e90, 0.0]]]
+    with pytest.raises(RuntimeError, match="diverged within 1 steps"):
+        gradient_descent([1], start, [[1.0]], lr=1.0)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from dlnlib.modes import growth_rate, learning_time, mode_strength
+from dlnlib.modes.clock import _newton
 
 DEPTHS = [2, 3, 4, 5, 8, 33, math.inf]
 STARTS = [(1.0, 1e-3), (2.5, 1e-2), (1.0, 0.999), (1.0, 1.5), (3.0, 40.0), (1e-3, 1.0), (0.0, 0.5)]
@@ -197,3 +198,22 @@ def test_bad_growth_rate():
         growth_rate(np.ones((5, 3)), [1.0, 2.0])
     with pytest.raises(ValueError, match="a must not be negative"):
         growth_rate([-1.0], 1.0)
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+@pytest.mark.parametrize("depth", [3, 5, math.inf])
+def test_the_unit_of_time_at_any_strength(depth):
+    """A mode with s = 0, one above its end and one below, on an uneven grid."""
+    t, s, a0 = np.array([0.0, 0.3, 2.0, 50.0]), [0.0, 1.0, 3.0], [0.5, 2.0, 0.1]
+    slow = mode_strength(3 * t, s, a0, tau=3.0, depth=depth)
+    np.testing.assert_allclose(slow, mode_strength(t, s, a0, depth=depth), rtol=1e-11)
+
+
+def test_newton_says_when_it_fails():
+    """One entry that never settles is a failure; steps of the size of rounding are not."""
+    far = np.array([10.0, -10.0, 0.0])
+    with pytest.raises(RuntimeError, match="did not converge"):
+        _newton(far.copy(), lambda z: np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(_newton(far.copy(), lambda z: 5e-12 * np.ones(3)), far, atol=1e-9)

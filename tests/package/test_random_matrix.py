@@ -503,3 +503,13 @@ def test_typical_spectrum_holds_the_whole_teacher(s0):
     assert m @ s == pytest.approx(s0**2, rel=2e-3)
     drawn = next(spiked_spectra(1, 400, 800, [s0], noise=1.0, rng=np.random.default_rng(1)))[0]
     assert np.abs(drawn - s).mean() < 0.02
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def test_a_signal_at_the_edge_is_allowed():
+    at, above = sharp_critical_dimension([2.0, 2.0 + 1e-9], 1e-2)
+    np.testing.assert_allclose(at, above, rtol=1e-6)
+    with pytest.raises(ValueError, match="must reach the bulk edge 2"):
+        sharp_critical_dimension(2.0 - 1e-9, 1e-2)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from helpers import hyperbolic_entropy
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from dlnlib.sgd import (
     basis_pursuit,
@@ -375,3 +375,25 @@ def test_combinations_of_scalar_and_vector_starts():
     for u0, v0 in itertools.product([0.1, [0.1, 0.1]], [0.0, [0.0, 0.0]]):
         runs = train_diagonal(X, Y, LR, u0=u0, v0=v0, batch=None)
         assert runs.beta[0, -1].shape == (2,)
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def test_least_norms_with_a_label_of_zero_and_a_negative_weight():
+    """One equation per coordinate, and a column that nothing needs."""
+    x, y = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [0.0, -3.0]
+    np.testing.assert_allclose(basis_pursuit(x, y), [0.0, -1.5, 0.0], atol=1e-12)
+    np.testing.assert_allclose(implicit_bias(x, y, 1e-3), [0.0, -1.5, 0.0], atol=1e-12)
+
+
+def test_implicit_bias_where_a_whole_step_leads_too_far():
+    """One equation, whose multiplier root finding gives as well."""
+    x, y, alpha_squared, shift = np.array([2.0, -1.0]), -5.0, [0.1, 1.0], [-4.0, 1.0]
+
+    def beta(multiplier):
+        return alpha_squared * np.sinh(2 * (multiplier * x + shift)) / 2
+
+    multiplier = brentq(lambda mu: x @ beta(mu) - y, -10, 10, xtol=1e-14)
+    found = implicit_bias(x[None], [y], alpha_squared, shift)
+    np.testing.assert_allclose(found, beta(multiplier), rtol=1e-9)

@@ -295,3 +295,22 @@ def test_numbers_of_pytorch():
     many = TorchNumbers(bits(5)).normal(20, scale=2.0)
     shown = [1.8423299, 0.51888716, -1.7119213, -1.7013793, -0.12966268, -0.60176563]
     np.testing.assert_allclose(many[:6] / 2, shown, rtol=1e-6)
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def test_a_run_that_diverges_at_its_first_step():
+    network, theta, x, y = example((2, 3, 1), True)
+    start = np.array([theta[0], 1e60 * np.abs(theta[0])])
+    runs = train_relu(network, start, np.abs(x), y, [1e-3] * 2, batch=None, record=[0, 1, 2])
+    assert runs.diverged_at.tolist() == [-1, 0]
+    assert np.isfinite(runs.theta[0]).all()
+    assert np.isnan(runs.theta[1, 1:]).all()
+
+
+def test_normal_numbers_in_whole_blocks_draw_no_more():
+    """Of 32 normal numbers the next uniform one is the 33rd of the stream."""
+    drawn, plain = (TorchNumbers(np.random.RandomState(5)) for _ in range(2))
+    drawn.normal(32)
+    assert drawn.uniform(1)[0] == plain.uniform(33)[-1]

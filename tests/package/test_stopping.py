@@ -12,6 +12,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from dlnlib.entropy import energy_shares, entropy_rate, spectral_entropy
 from dlnlib.modes import growth_rate, learning_time, mode_strength
+from dlnlib.modes.clock import decay_clock, rise_clock
 from dlnlib.stopping import (
     StoppingWindow,
     excess_error,
@@ -21,6 +22,7 @@ from dlnlib.stopping import (
     spiked_spectra,
     two_level_window,
 )
+from dlnlib.stopping.mode_tables import _clock_tables
 from dlnlib.tasks import Task, spiked_teacher, teacher_targets
 
 DEPTHS = [2, 3, 4, math.inf]
@@ -383,3 +385,41 @@ def test_a_wait_beyond_the_digits_of_time_is_refused(depth):
         mode_window(s, m, 1e-15 ** (1 / power), noise_modes=2, depth=depth)
     early = mode_window(s, m, 1e-11 ** (1 / power), noise_modes=2, depth=depth)
     assert early.t_opt < early.t_star < early.t_memorisation < math.inf
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+@pytest.mark.parametrize("depth", [2, 3, math.inf])
+@pytest.mark.parametrize("unit", [1e-2, 1.0, 1e2])
+def test_the_unit_of_the_map_does_not_matter(depth, unit):
+    """With s, m and a0 in other units, all three times go with s^-(2 - 2/L)."""
+    s, m = np.array([3.0, 2.5, 1.0, 0.9, 0.8]), np.array([2.7, 2.0, 0.0, 0.1, 0.0])
+    for variant in ("half", "share"):
+        options = {"noise_modes": 2, "depth": depth, "variant": variant, "level": 0.02}
+        one, other = (
+            mode_window(u * s, u * m, u * 1e-2, **options, tau=u ** (2 - 2 / depth))
+            for u in (1.0, unit)
+        )
+        for name in ("t_star", "t_opt", "t_memorisation"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9)
+
+
+@pytest.mark.parametrize("depth", [3.0, 5.0, math.inf])
+def test_the_tables_invert_the_clocks(depth):
+    rise, fall = _clock_tables(depth)
+    steps = np.arange(rise.z.size)
+    w = rise.first + rise.step * steps
+    np.testing.assert_allclose(np.arcsinh(rise_clock(rise.z, depth)), w, rtol=0, atol=1e-10)
+    w = fall.first + fall.step * steps
+    np.testing.assert_allclose(np.log(decay_clock(fall.z, depth)), w, rtol=0, atol=1e-10)
+
+
+def test_one_mode_that_waits_too_long_is_enough():
+    with pytest.raises(ValueError, match="too small at depth 3"):
+        mode_window([3.0, 1.0], [2.7, 0.0], [1e-3, 1e-60], noise_modes=1, depth=3)
+
+
+def test_two_levels_are_finite():
+    with pytest.raises(ValueError, match="s contains NaN or infinity"):
+        two_level_window([3.0, math.inf], 2.7, 1.0, 1e-3)

@@ -504,3 +504,16 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
     assert kept.x.tolist() == list(range(len(kept)))
     assert 1 <= len(kept) < 20
     assert set(kept.word) == {"x" * 20_000}
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def area(width, height, *, rng):
+    return {"area": width * height}
+
+
+def test_a_function_with_a_parameter_given():
+    table = sweep(partial(area, height=3), {"width": [1, 2]}, seed=0)
+    assert table["area"].tolist() == [3, 6]
+    assert "area(height=3)" in table.attrs["function"]

@@ -493,3 +493,43 @@ class TestDigits:
     def test_bad_input(self, change, message):
         with pytest.raises(ValueError, match=message):
             digits_task(**change, rng=np.random.default_rng(0))
+
+
+# Found by changing the package a little and asking whether a test notices: `make mutants`.
+
+
+def test_trees_have_three_levels_of_two_unless_told_otherwise():
+    assert leaf_groups().shape == (8, 3)
+    np.testing.assert_array_equal(tree_covariance(flip=0.1), tree_covariance(3, 2, flip=0.1))
+    for found, named in zip(tree_spectrum(flip=0.1), tree_spectrum(3, 2, flip=0.1), strict=True):
+        np.testing.assert_array_equal(found, named)
+
+
+def test_a_teacher_may_have_full_rank():
+    task = spiked_teacher(2, 3, [2.0, 1.0], noise=0.0, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(task.modes.s, [2.0, 1.0])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_which_directions_are_constant_does_not_depend_on_the_unit(unit):
+    """The third column varies by less than 1e-8 of the first, the second by more."""
+    x = np.random.default_rng(0).standard_normal((40, 3)) * [1.0, 1e-6, 1e-10]
+    assert whiten(unit * x)[0].shape == (40, 2)
+
+
+def test_half_of_a_test_set_is_refused():
+    x, y = np.eye(3), np.arange(3.0)[:, None]
+    for part in ({"x_test": x}, {"y_test": y}):
+        with pytest.raises(ValueError, match="both x_test and y_test"):
+            linear_task(x, y, **part)
+
+
+def test_stacked_samples_are_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"x.reshape\(len\(x\), -1\) has one row each"):
+        linear_task(np.zeros((4, 2, 2)), np.zeros((4, 1)))
+
+
+def test_digits_keep_their_labels_unless_told_otherwise():
+    task = digits_task(rng=np.random.default_rng(0))
+    right = digits_task(rng=np.random.default_rng(0), wrong_labels=0.0)
+    np.testing.assert_array_equal(task.y, right.y)
