@@ -12,6 +12,10 @@ With the growth rates g_k = d(log a_k)/dt the shares move as dp_k/dt = 2 p_k (g_
 
 the covariance identity, derived in `dlnlib.symbolic.covariance_identity`.
 
+The a_k may be the strengths u_k^T W v_k of a map W on the modes of its task, or the singular values
+of W.  The two agree where W is aligned with the task and neither bounds the other elsewhere;
+`map_entropy` takes W itself, for the second.
+
 All results are exact to rounding for shares, and ratios of strengths, down to 1e-300 and do not
 change with the scale of ``a`` or the order of the modes; a mode of strength zero contributes
 nothing (0 log 0 = 0).
@@ -23,6 +27,7 @@ Roy, Vetterli, "The effective rank: a measure of effective dimensionality", EUSI
 
 # fmt: off
 from dlnlib.entropy.groups import GroupEntropy, group_entropy
+from dlnlib.entropy.maps import map_entropy, map_entropy_rate
 from dlnlib.entropy.phases import Phase, Phases, entropy_phases, mode_phases
 from dlnlib.entropy.spectral import (
     EntropyDynamics, effective_modes, energy_shares, entropy_dynamics, entropy_rate,
@@ -32,5 +37,5 @@ from dlnlib.entropy.spectral import (
 __all__ = [
     "EntropyDynamics", "GroupEntropy", "Phase", "Phases", "effective_modes", "energy_shares",
     "entropy_dynamics", "entropy_phases", "entropy_rate", "entropy_rate_by_mode", "group_entropy",
-    "mode_phases", "spectral_entropy",
+    "map_entropy", "map_entropy_rate", "mode_phases", "spectral_entropy",
 ]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.special import expit, stdtrit
 
 from dlnlib._curves import lowest
-from dlnlib.entropy import spectral_entropy
+from dlnlib.entropy import map_entropy, spectral_entropy
 from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix import bulk_edge, optimal_shrinker
@@ -197,8 +197,3 @@ def _random(seen: _Observed, a0: float, depth: int, rng: np.random.Generator) ->
         return ((w - target) ** 2).sum(axis=(1, 2))
 
     return seen.run(t, project(w, modes), map_entropy(w), distance)
-
-
-def map_entropy(w: Float[np.ndarray, "T out in"]) -> Float[np.ndarray, "T"]:
-    """Spectral entropy of maps, from their squared singular values."""
-    return spectral_entropy(np.linalg.eigvalsh(w @ w.mT).clip(0), power=1)

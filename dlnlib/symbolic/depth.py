@@ -153,7 +153,7 @@ def infinite_depth() -> Derivation:
     depth, omega = sp.symbols("L omega", positive=True)
     clock = sp.Symbol("F", real=True)
     inverse = sp.Function("x", positive=True)(clock)
-    integral = -1 / x + sp.log(x / (1 - x))
+    integral, half = -1 / x + sp.log(x / (1 - x)), sp.Rational(1, 2)
     steps = (
         Step(
             r"the rate divided by $L$",
@@ -173,6 +173,8 @@ def infinite_depth() -> Derivation:
             sp.Derivative(inverse, clock),
             ((inverse, 1 / (1 + sp.LambertW(sp.exp(-clock - 1)))),),
         ),
+        Step("the clock half way", sp.Integer(-2), sp.Subs(integral, x, half)),
+        Step("and the mode at that time", half, inverse, ((clock, sp.Integer(-2)),)),
     )
     return Derivation("infinite depth", steps)
 

@@ -5,8 +5,10 @@ typeset a wrong sign or factor.
 With a derivation on the last line of a cell, the notebook typesets it.
 """
 
+import random
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
@@ -120,14 +122,43 @@ class Derivation:
 
 def _agree(left: sp.Expr, right: sp.Expr, rules: tuple[Rule, ...], vanishing: Rule | None) -> bool:
     """Whether ``left - right`` is zero once the rules are applied in turn."""
-    gap = _expanded(left - right)
-    for old, new in rules:
-        gap = _expanded(_applied(gap, old, new))
+    gap = _reduced(left, rules) - _reduced(right, rules)  # equal terms cancel
     if vanishing is not None:
         gap = sp.rem(sp.expand(sp.numer(sp.together(gap))), *vanishing)
-    if gap == 0 or sp.expand(sp.numer(sp.together(gap)).rewrite(sp.exp)) == 0:
+    if gap == 0:
         return True
-    return not gap.has(sp.Sum) and sp.simplify(gap) == 0
+    if gap.has(sp.Sum) or not gap.is_commutative:
+        return sp.expand(sp.numer(sp.together(gap))) == 0
+    if _nonzero_somewhere(gap, vanishing):
+        return False
+    return sp.expand(sp.numer(sp.together(gap)).rewrite(sp.exp)) == 0 or sp.simplify(gap) == 0
+
+
+@lru_cache(maxsize=1024)
+def _reduced(expr: sp.Expr, rules: tuple[Rule, ...]) -> sp.Expr:
+    """An expression with the rules applied in turn."""
+    if not rules:
+        return _expanded(expr)
+    old, new = rules[-1]
+    return _expanded(_applied(_reduced(expr, rules[:-1]), old, new))
+
+
+def _nonzero_somewhere(gap: sp.Expr, vanishing: Rule | None) -> bool:
+    """Whether it is plainly not zero at one of some points: `simplify` would look long for a zero.
+
+    Functions, their derivatives and symbols are numbers there.  A point where a term is not real
+    says nothing, as the branch of a logarithm may be to blame.
+    """
+    draw = random.Random(0)
+    atoms = sorted(gap.atoms(sp.Derivative, AppliedUndef, sp.Symbol), key=str)
+    root = {} if vanishing is None else {vanishing[1]: sp.Poly(*vanishing).nroots(n=40)[0]}
+    for _ in range(6):
+        point = {atom: sp.Float(draw.uniform(0.1, 2), 40) for atom in atoms} | root
+        values = [sp.N(term.xreplace(point), 40) for term in sp.Add.make_args(gap)]
+        if all(value.is_finite and (root or value.is_real) for value in values):
+            if abs(sp.N(sum(values))) > 1e-20 * sum(abs(sp.N(value)) for value in values):
+                return True
+    return False
 
 
 def _applied(expr: sp.Expr, old: sp.Expr, new: sp.Expr) -> sp.Expr:

@@ -41,6 +41,8 @@ class _Modes:
 def covariance_identity(modes: int | None = None) -> Derivation:
     r"""The covariance identity ``dH/dt = -2 Cov_p(g, log p)``, for any positive functions a_k(t).
 
+    The first line is the product rule alone: later the shares may not lose their sum, and then
+    nothing could tell ``log p + 1`` from ``log p - 1``.
     The last two lines are the covariance as E[g log p] - E[g] E[log p], and as the mean product
     of deviations (E[log p] = -H); the line before them gives each mode its part.
 
@@ -61,13 +63,15 @@ def covariance_identity(modes: int | None = None) -> Derivation:
     """
     over = _Modes(modes)
     a, energy = strength(k, t), sp.Function("S", positive=True)(t)
-    definitions = (
-        (entropy, -over.sum(p * log_p, j)),
-        (mean, over.sum(p * g, j)),
-        (p, a**2 / energy),
-        (ddt(a), a * g),
-    )
+    definitions = ((mean, over.sum(p * g, j)), (p, a**2 / energy), (ddt(a), a * g))
+    by_shares = -over.sum(ddt(p) * (log_p + 1))
     steps = (
+        Step(
+            "the entropy, by the product rule",
+            by_shares,
+            ddt(entropy),
+            ((entropy, -over.sum(p * log_p, j)),),
+        ),
         Step(
             "the energy of all modes, by the chain rule",
             2 * over.sum(a**2 * g),
@@ -86,8 +90,7 @@ def covariance_identity(modes: int | None = None) -> Derivation:
             over.sum(2 * p * (g - mean)),
             (over.adding_to(energy, a**2),),
         ),
-        Step("the entropy, by the product rule", -over.sum(ddt(p) * (log_p + 1)), ddt(entropy)),
-        Step("the rates of the shares add to zero", -over.sum(ddt(p) * log_p)),
+        Step("so in the first line", -over.sum(ddt(p) * log_p), by_shares),
         Step("insert them", -2 * over.sum(p * (g - mean) * log_p)),
         Step("multiply out", -2 * (over.sum(p * g * log_p) - mean * over.sum(p * log_p))),
         Step("a covariance", -2 * over.sum(p * (g - mean) * (log_p + entropy))),
@@ -138,9 +141,15 @@ def equal_start(modes: int | None = None) -> Derivation:
         Step("the entropy is stationary", sp.Integer(0), rate),
         Step("and falls at second order", -4 * over.sum(spread) / over.number, -curvature),
         Step(
-            "aligned modes of a network with L layers",
+            "aligned modes of a network with L layers, by their equation",
+            layers * a0 ** (2 - 2 / layers) * (target - a0) / (tau * a0),
+            g,
+            ((g, aligned),),
+        ),
+        Step(
+            "their second order",
             -4 * layers**2 * a0 ** (2 - 4 / layers) * variance / tau**2,
-            given=((g, aligned),),
+            -4 * over.sum(spread) / over.number,
         ),
     )
     return Derivation("equal start", steps)

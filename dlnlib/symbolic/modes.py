@@ -16,7 +16,7 @@ from dlnlib.symbolic.derivation import Derivation, Step, a, a0, ddt, functions, 
 def mode_equation() -> Derivation:
     """Two layers: ``tau da/dt = 2 a (s - a)`` for one aligned mode ``a = w2 w1``.
 
-    The first two steps hold for any two weights, the third for a lambda-balanced pair, the
+    The first two steps hold for any two weights, the next two for a lambda-balanced pair, the
     last for a balanced one.
 
     Examples
@@ -37,12 +37,8 @@ def mode_equation() -> Derivation:
     steps = (
         Step("product rule", (w1**2 + w2**2) * error, tau * ddt(w1 * w2), flow),
         Step("the balance never changes", sp.Integer(0), ddt(w2**2 - w1**2)),
-        Step(
-            r"layers with $w_2^2 - w_1^2 = \lambda$",
-            norms * (s - a),
-            (w1**2 + w2**2) * error,
-            balanced,
-        ),
+        Step(r"$\lambda$-balanced layers", lam, w2**2 - w1**2, balanced),
+        Step("their rate", norms * (s - a), (w1**2 + w2**2) * error),
         Step(r"balanced layers, $\lambda = 0$", 2 * a * (s - a), given=((lam, sp.Integer(0)),)),
     )
     return Derivation("mode equation", steps)

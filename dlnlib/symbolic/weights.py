@@ -54,7 +54,7 @@ def cosine_law(modes: int = 3) -> Derivation:
     flow = tuple((ddt(gram[i]), _gram_rate(gram, target, *i)) for i in _PAIRS)
     polar = tuple(
         (gram[i, j], norm[i] if i == j else cosine[i, j] * sp.sqrt(norm[i] * norm[j]))
-        for i in range(modes)
+        for i in (0, 1)
         for j in range(i, modes)
     )
     others = [(norm[k], cosine[0, k], cosine[1, k]) for k in range(2, modes)]
@@ -248,11 +248,12 @@ def alignment_linearisation() -> Derivation:
         Step("encoder plus decoder grows", sk * (e + d), tau * ddt(e + d), pair),
         Step("their difference decays", -sk * (e - d), tau * ddt(e - d)),
         Step(
-            "the cosine of equal norms",
+            "equal norms: the rate of $c$",
             2 * sk * (1 - c**2),
             tau * ddt(ed / sp.sqrt(ee * dd)),
             norms + equal,
         ),
+        Step("which is the cosine", c, ed / sp.sqrt(ee * dd)),
         Step("its solution", 2 * sk * (1 - angle**2), tau * ddt(angle)),
         Step("it starts at its initial value", c0, angle.subs(t, 0)),
     )

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.linalg import logm
 
 from dlnlib.entropy import (
     energy_shares,
     entropy_rate,
     entropy_rate_by_mode,
     group_entropy,
+    map_entropy,
+    map_entropy_rate,
     spectral_entropy,
 )
 from dlnlib.modes import growth_rate, mode_strength
@@ -68,6 +71,82 @@ def test_equal_start_entropy(depth, seed):
     assert curvature == pytest.approx(-4 * np.var(g), rel=1e-3)
     if depth == 2:
         assert -4 * np.var(g) == pytest.approx(-16 * np.var(s))
+
+
+def turned(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
+    """Orthonormal columns."""
+    return np.linalg.qr(rng.normal(size=(size, columns)))[0]
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (1, 4), (4, 1)])
+@pytest.mark.parametrize("rank", [1, 2, 7])
+def test_matrix_entropy(shape, rank):
+    rng = np.random.default_rng(rank)
+    w = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1]))
+    rho = w.T @ w / np.trace(w.T @ w)
+    p = np.linalg.eigvalsh(rho)
+    expected = -sum(x * math.log(x) for x in p if x > 1e-14)
+    assert map_entropy(w) == pytest.approx(expected, abs=1e-12)
+    left, right = turned(rng, shape[0], shape[0]), turned(rng, shape[1], shape[1])
+    assert map_entropy(-3e5 * left @ w @ right.T) == pytest.approx(expected, abs=1e-12)
+    assert map_entropy(w.T) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (6, 3), (3, 6)])
+def test_matrix_entropy_rate(shape):
+    """-tr(rho' log rho) by the matrix logarithm, on the side where rho has full rank."""
+    rng = np.random.default_rng(sum(shape))
+    w, dw = rng.normal(size=(2, *shape))
+    x, dx = (w, dw) if shape[0] >= shape[1] else (w.T, dw.T)
+    energy, gain = np.trace(x.T @ x), 2 * np.trace(x.T @ dx)
+    rho = x.T @ x / energy
+    flow = (dx.T @ x + x.T @ dx) / energy - rho * gain / energy
+    expected = -np.trace(flow @ logm(rho))
+    assert map_entropy_rate(w, dw) == pytest.approx(expected, rel=1e-10)
+    low, high = (map_entropy(w + step * dw) for step in (-1e-5, 1e-5))
+    assert (high - low) / 2e-5 == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (6, 3), (3, 6), (2, 5)])
+@pytest.mark.parametrize("seed", range(20))
+def test_energies_of_any_basis_have_at_least_the_entropy(shape, seed):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=shape) * rng.exponential(size=shape[1]) ** 3
+    basis = turned(rng, shape[1], shape[1])
+    shares = ((w @ basis) ** 2).sum(axis=0)
+    assert spectral_entropy(shares, power=1) >= map_entropy(w) - 1e-12
+
+
+@pytest.mark.parametrize("w", [np.ones((2, 2)), np.diag([1.0, 2.0, 3.0]) + 0.1])
+def test_projected_entropy(w):
+    """On unit vectors as the modes of the task; it is bounded by H on neither side."""
+    shares = np.diag(w) ** 2 / (np.diag(w) ** 2).sum()
+    projected = -(shares * np.log(shares)).sum()
+    assert spectral_entropy(np.diag(w)) == pytest.approx(projected)
+    assert projected > map_entropy(w)
+    below = np.array([[1.0, 1.0], [-1.0, 0.0]])
+    assert spectral_entropy(np.diag(below)) == 0 < map_entropy(below)
+    assert spectral_entropy(np.diag(np.diag(w)).diagonal()) == pytest.approx(
+        map_entropy(np.diag(np.diag(w)))
+    )  # aligned: the same
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (8, 8), (9, 4), (4, 9)])
+@pytest.mark.parametrize("size", [1e-3, 0.03, 0.2, 1.0])
+def test_projection_gap(shape, size):
+    rng, many = np.random.default_rng(1), min(shape)
+    sharp = 0.0
+    for _ in range(200):
+        w = np.zeros(shape)
+        w[np.arange(many), np.arange(many)] = rng.exponential(size=many) ** 3
+        w += size * rng.normal(size=shape) * np.linalg.norm(w) / w.size**0.5
+        d = np.diagonal(w)
+        root = math.sqrt(1 - (d**2).sum() / (w**2).sum())
+        if root <= 1 - 1 / many:
+            gap = abs(map_entropy(w) - spectral_entropy(d))
+            bound = spectral_entropy([root, 1 - root], power=1) + root * math.log(many - 1)
+            sharp = max(sharp, gap / bound)
+    assert 0 < sharp <= 1
 
 
 @given(pairs, st.floats(-3, 3))

@@ -1,30 +1,16 @@
-"""The derivations of the stopping window hold, and break when a sign or factor changes."""
+"""The derivations of the stopping window say what the chapters say, by routes of their own."""
 
 import numpy as np
 import pytest
 import sympy as sp
 
 from dlnlib import symbolic
-from dlnlib.symbolic import Derivation, DerivationError, Step
 from dlnlib.symbolic.derivation import a0, s, t, tau
 
 pytestmark = pytest.mark.derivation
 
-DERIVATIONS = ["deep_window", "error_minimum", "spike_gap", "window_test", "window_times"]
 m, n, r, many, layers, x, q = sp.symbols("m n r nu L x q", positive=True)
 signal, noise = (sp.Function(name, positive=True)(t) for name in ("a_s", "a_n"))
-
-
-@pytest.mark.parametrize("name", DERIVATIONS)
-def test_window_derivations_break_when_altered(name):
-    derivation = getattr(symbolic, name)()
-    left, given = None, ()
-    for step in derivation.steps:
-        left, given = (left if step.lhs is None else step.lhs), given + step.given
-        for wrong in {-step.rhs, 2 * step.rhs} - {step.rhs} or {step.rhs + 1}:
-            with pytest.raises(DerivationError, match="signs and factors"):
-                Derivation("altered", (Step("", wrong, left, given),))
-        left = step.rhs
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
