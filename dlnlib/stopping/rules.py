@@ -13,10 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 from dlnlib._checks import as_amount, as_curve, as_scalar, as_times
-from dlnlib._curves import first, lowest
+from dlnlib._curves import first, lowest, smooth
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,6 +339,6 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     """
     if not run.t[0] <= stop <= run.t[-1]:
         raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")
-    other = run if best is None else best
-    error = float(CubicSpline(run.t, run.test_error)(stop))
-    return error / lowest(other.t, other.test_error)[1]
+    least = lowest(run.t, run.test_error)[1]
+    error = max(float(smooth(run.t, run.test_error)(stop)), least)  # a near tie between two dips
+    return error / (least if best is None else lowest(best.t, best.test_error)[1])

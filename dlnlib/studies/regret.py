@@ -178,12 +178,12 @@ def _aligned(seen: _Observed, a0: float, depth: int, rng: np.random.Generator) -
 
 def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
     """Times at which something happens: levels of the leading modes, and a long end."""
-    fractions = expit(np.linspace(-6, 8, 43))
+    fractions = expit(np.linspace(-6, 12, 46))
     levels = [learning_time(s, a0, x, depth=depth) for x in fractions if x * s[-1] > 1.01 * a0]
     end = learning_time(s[-1:], a0, 0.9, depth=depth)[0]
     t = np.concatenate([np.linspace(0, 1.2 * end, 80), np.linspace(1.3, 5, 38) * end, *levels])
     t = np.unique(t[t <= 5 * end])
-    return t[np.append(True, np.diff(t) > 1e-6 * end)]
+    return t[np.append(True, np.diff(t) > 1e-9 * end)]
 
 
 def _random(seen: _Observed, a0: float, depth: int, rng: np.random.Generator) -> Run:
