@@ -63,7 +63,7 @@ def test_tables_are_complete_and_say_where_they_come_from(name):
         assert (table[column] <= table[f"{column}_high"] * (1 + 1e-4)).all()
         cell = table.set_index(list(cells[0]))
         base = cell.regret[cell.rule == rival].reindex(cell.index)
-        np.testing.assert_allclose(cell[column], cell.regret / base, rtol=1e-4)
+        np.testing.assert_allclose(cell[column], cell.regret / base, rtol=3e-4)  # of 5 digits
     trained = ~table.rule.isin(["zero_map", "shrinker", "validation", "validation_10"])
     assert (table.regret[trained] > 1 - 1e-9).all()
 
