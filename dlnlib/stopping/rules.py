@@ -13,10 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 from dlnlib._checks import as_amount, as_curve, as_scalar, as_times
-from dlnlib._curves import first, lowest
+from dlnlib._curves import first, lowest, smooth
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +100,40 @@ def entropy_minimum(run: Run) -> float:
     1.0
     """
     return lowest(run.t, run.entropy)[0]
+
+
+def entropy_rest(run: Run) -> float:
+    """Time of the last rest of the entropy before it passes half of its final value.
+
+    H rests where it turns, and between two levels that it climbs: where dH/dt is smaller in size
+    than at the points beside it.  Noise makes up most of the final value, so that the last rest
+    below half of it comes when the signal is learned and the noise is not.  Needs the spectrum of
+    the map up to the end of a run in which the noise is learned.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    float
+        A time of the grid, in the unit of ``run.t``; the end of the run if there is no such rest.
+
+    Examples
+    --------
+    >>> from dlnlib.entropy import spectral_entropy
+    >>> from dlnlib.modes import mode_strength
+    >>> t = np.linspace(0, 10, 501)
+    >>> a = mode_strength(t, [8.0, 4.0, *[1.0] * 20], 1e-6)  # two levels of signal, then noise
+    >>> run = Run(t, spectral_entropy(a), train_error=np.exp(-t), test_error=1 + (t - 2) ** 2)
+    >>> round(entropy_minimum(run), 1), round(entropy_rest(run), 1)
+    (1.0, 3.5)
+    """
+    below = np.flatnonzero(run.entropy < run.entropy[-1] / 2)
+    speed = np.abs(np.gradient(run.entropy, run.t))
+    rests = 1 + np.flatnonzero((speed[1:-1] < speed[:-2]) & (speed[1:-1] <= speed[2:]))
+    rests = rests[rests <= below.max(initial=0)]
+    return float(run.t[rests[-1] if rests.size else -1])
 
 
 def window_end(run: Run) -> float:
@@ -303,6 +336,7 @@ RULES: dict[str, Callable[[Run], float]] = {
     rule.__name__: rule
     for rule in (
         entropy_minimum,
+        entropy_rest,
         window_midpoint,
         window_end,
         noise_edge,
@@ -340,6 +374,6 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     """
     if not run.t[0] <= stop <= run.t[-1]:
         raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")
-    other = run if best is None else best
-    error = float(CubicSpline(run.t, run.test_error)(stop))
-    return error / lowest(other.t, other.test_error)[1]
+    least = lowest(run.t, run.test_error)[1]
+    error = max(float(smooth(run.t, run.test_error)(stop)), least)  # a near tie between two dips
+    return error / (least if best is None else lowest(best.t, best.test_error)[1])

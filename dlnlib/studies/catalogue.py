@@ -41,8 +41,14 @@ class Study(NamedTuple):
 
 def _spiked(**changes: object) -> dict:
     """Part of a grid; what is not changed stays at the middle of all scans."""
-    middle = {"signal": 2, "spikes": "one", "dimension": 64, "a0": 1e-6, "depth": [2, 3]}
+    middle = {"signal": 2, "spikes": "one", "n_out": 64, "n_in": 64, "a0": 1e-6, "depth": [2, 3]}
     return middle | {"start": "aligned", "draws": 200} | changes
+
+
+def _trained(**changes: object) -> dict:
+    """The same for small networks, in which all weights can be trained."""
+    small = {"n_out": 20, "n_in": 20, "a0": 1e-3, "start": ["aligned", "random"], "draws": 100}
+    return _spiked(**small | changes)
 
 
 #: The studies by name, each a `Study`.
@@ -53,25 +59,22 @@ STUDIES = {
             _spiked(signal=[0.5, 1, 1.25, 1.5, 2, 3, 4, 8]),
             _spiked(signal=[1.5, 3], spikes=["equal", "levels"]),
             _spiked(a0=[1e-1, 1e-2, 1e-4, 1e-8, 1e-12]),
-            _spiked(a0=1e-2, dimension=[16, 32, 128], depth=2),
+            *(_spiked(a0=1e-2, n_out=d, n_in=d, depth=2) for d in (16, 32, 128)),
+            *(_spiked(signal=[1.5, 3], n_out=c, n_in=d) for c, d in ((32, 128), (128, 32))),
         ],
         seed=41,
     ),
     "regret_training": Study(
         spiked_regret,
-        [
-            _spiked(signal=[1.5, 3], dimension=20, a0=1e-3, start=["aligned", "random"]),
-            _spiked(signal=1.5, spikes="levels", dimension=20, a0=1e-3, depth=2)
-            | {"start": ["aligned", "random"]},
-        ],
+        [_trained(signal=[1.5, 3]), _trained(signal=1.5, spikes="levels", depth=2)],
         seed=42,
     ),
     "regret_digits": Study(
         digits_regret,
         [
-            {"samples": [150, 600], "label_noise": [0.0, 0.4, 0.7], "inputs": ["white", "raw"]}
+            {"samples": [150, 600], "wrong_labels": [0.0, 0.4, 0.7], "inputs": ["white", "raw"]}
             | {"scale": 1e-2, "splits": 40},
-            {"samples": 150, "label_noise": 0.4, "inputs": "white", "scale": 1e-4, "splits": 40},
+            {"samples": 150, "wrong_labels": 0.4, "inputs": "white", "scale": 1e-4, "splits": 40},
         ],
         seed=43,
     ),

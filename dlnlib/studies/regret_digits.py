@@ -1,9 +1,12 @@
 """Regret of the stop rules on handwritten digits, against the held-out error.
 
 Labels of the training samples are replaced at random with a given probability; validation samples
-are taken from among them, labels and all.  The held-out images keep their true labels.
+are taken from among them, labels and all.  The held-out images keep their true labels.  All splits
+are drawn from the same 1,797 images, so that they are not independent: intervals over splits are
+those of this set of images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +15,8 @@ from jaxtyping import Float
 from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time
 from dlnlib.stopping import RULES, Run, evidence_based
-from dlnlib.studies.regret import VALIDATION, map_entropy, regrets, summary
-from dlnlib.tasks import Task, linear_task, svd_modes
+from dlnlib.studies.regret import BLOCKS, HELD_OUT, kept, map_entropy, part_run, regrets, summary
+from dlnlib.tasks import AffineMap, Task, svd_modes, whiten
 from dlnlib.tasks.task import digits
 
 HIDDEN = 32
@@ -28,19 +31,28 @@ class _Samples:
     y: Float[np.ndarray, "all 10"]
     train: int
 
-    def task(self, kept: int, white: bool) -> Task:
-        """Train on the first samples; all later ones are the test set of the task."""
-        x, y = self.x, self.y
-        task = linear_task(x[:kept], y[:kept], x[kept:], y[kept:], whiten_inputs=white)
-        scale = np.sqrt(np.mean(task.x**2))  # one common number, so that raw inputs fit the step
-        x = task.x / scale
-        return Task(task.y.T @ x / kept, None, x, task.y, task.x_test / scale, task.y_test)
+    def task(self, held: Sequence[int], white: bool) -> tuple[Task, int]:
+        """Train without some tenths of the samples; these, counted, then the test images follow."""
+        tenths = np.array_split(np.arange(self.train), BLOCKS)
+        left = np.concatenate([tenths[block] for block in kept(held)])
+        rest = np.setdiff1d(np.arange(len(self.x)), left)  # in order: what is held out comes first
+        _, change = whiten(self.x[left])
+        if white:  # in the coordinates of the pixels, so that all trainings can begin alike
+            axes = change.matrix / np.linalg.norm(change.matrix, axis=0)
+            change = AffineMap(change.mean, change.matrix @ axes.T)
+        else:  # one common unit, so that raw inputs fit the step
+            unit = np.sqrt(np.mean((self.x[left] - change.mean) ** 2))
+            change = AffineMap(change.mean, np.eye(len(change.mean)) / unit)
+        x, y = change(self.x), self.y - self.y[left].mean(axis=0)
+        sigma = y[left].T @ x[left] / len(left)
+        task = Task(sigma, None, x[left], y[left], x[rest], y[rest])
+        return task, self.train - len(left)
 
 
 def digits_regret(
     *,
     samples: int,
-    label_noise: float,
+    wrong_labels: float,
     inputs: str,
     scale: float,
     splits: int,
@@ -48,53 +60,67 @@ def digits_regret(
 ) -> list[dict]:
     """Regret of each rule over random splits; ``inputs`` is "white" or "raw".
 
-    ``label_noise`` is the share of wrong labels (``wrong_labels`` elsewhere): the name of a
-    parameter is part of the random stream of its cell, so that a new one makes a new table.
+    ``wrong_labels`` is the share of the labels that are drawn anew.  All trainings of a split begin
+    with the same weights.
     """
     found = []
     for stream in rng.spawn(splits):
-        data = _draw(samples, label_noise, stream)
-        kept = round((1 - VALIDATION) * samples)
-        full, part = (_train(data, n, inputs == "white", scale, stream) for n in (samples, kept))
-        found.append(regrets(full[0], part[0], _with_evidence(full[1])))
+        data = _draw(samples, wrong_labels, stream)
+        weights = gaussian_weights([data.x.shape[1], HIDDEN, 10], scale, rng=stream)
+        full = _Full(data.task((), inputs == "white")[0], weights, scale, stream)
+        held = {
+            name: [full.without(*data.task(out, inputs == "white")) for out in sets]
+            for name, sets in HELD_OUT.items()
+        }
+        found.append(regrets(full.run, held, full.rules))
     return summary(found)
 
 
-def _with_evidence(gradients: Run) -> dict:
-    return RULES | {"evidence_based": lambda run: evidence_based(gradients)}
-
-
-def _draw(samples: int, label_noise: float, rng: np.random.Generator) -> _Samples:
+def _draw(samples: int, wrong_labels: float, rng: np.random.Generator) -> _Samples:
     images, labels = digits()
     order = rng.permutation(len(images))
-    labels, replaced = labels[order], rng.random(samples) < label_noise
+    labels, replaced = labels[order], rng.random(samples) < wrong_labels
     labels[:samples][replaced] = rng.integers(10, size=replaced.sum())
     return _Samples(images[order], np.eye(10)[labels], samples)
 
 
-def _train(
-    data: _Samples, kept: int, white: bool, scale: float, rng: np.random.Generator
-) -> tuple[Run, Run]:
-    """The run, and the same with the evidence for more signal in place of the training error."""
-    task = data.task(kept, white)
-    x, y, held = task.x, task.y, data.train - kept
-    modes, spread = svd_modes(task.sigma), x.T @ x / kept
-    weights = gaussian_weights([x.shape[1], HIDDEN, 10], scale, rng=rng)
-    slowest = learning_time(modes.s[8:9], min(HIDDEN * scale**2 / 2, modes.s[8] / 4), 0.95)[0]
-    t = np.linspace(0, 2 * slowest, 160)
-    w = gradient_flow(t, weights, task.sigma, sigma_xx=spread, rtol=1e-6, atol=1e-9).product
-    noise = _noise_mode(w, modes, spread, _shuffled_edge(x, y, rng))
-    curves = {
-        "t": t,
-        "entropy": map_entropy(w),
-        "test_error": _loss(w, task.x_test[held:], task.y_test[held:]),
-        "validation_error": _loss(w, task.x_test[:held], task.y_test[:held]) if held else None,
-        "noise_mode": noise,
-        "edge_mode": noise,
-        "noise_energy": 1.0,
-    }
-    run = Run(train_error=_loss(w, x, y), **curves)
-    return run, Run(train_error=_evidence(w, x, y), **curves)
+class _Full:
+    """The training on all samples, and those that go the same way without a part of them."""
+
+    def __init__(
+        self, task: Task, weights: list[np.ndarray], scale: float, rng: np.random.Generator
+    ) -> None:
+        x, y = task.x, task.y
+        modes, spread = svd_modes(task.sigma), x.T @ x / len(x)
+        slowest = learning_time(modes.s[8:9], min(HIDDEN * scale**2 / 2, modes.s[8] / 4), 0.95)[0]
+        self.t, self.weights = np.linspace(0, 2 * slowest, 160), weights
+        w = self.maps(task)
+        noise = _noise_mode(w, modes, spread, _shuffled_edge(x, y, rng))
+        curves = {
+            "t": self.t,
+            "entropy": map_entropy(w),
+            "test_error": _loss(w, task.x_test, task.y_test),
+            "noise_mode": noise,
+            "edge_mode": noise,
+            "noise_energy": 1.0,
+        }
+        self.run = Run(train_error=_loss(w, x, y), **curves)
+        # the evidence for more signal takes the place of the training error
+        gradients = Run(train_error=_evidence(w, x, y), **curves)
+        self.rules = RULES | {"evidence_based": lambda _: evidence_based(gradients)}
+
+    def maps(self, task: Task) -> Float[np.ndarray, "T 10 64"]:
+        """End-to-end maps of a training, from the same weights and at the same times."""
+        spread = task.x.T @ task.x / len(task.x)
+        flow = gradient_flow(
+            self.t, self.weights, task.sigma, sigma_xx=spread, rtol=1e-6, atol=1e-9
+        )
+        return flow.product
+
+    def without(self, task: Task, held: int) -> Run:
+        """The training without the samples that come first in the test set of a task."""
+        w, x, y = self.maps(task), task.x_test, task.y_test
+        return part_run(self.t, _loss(w, x[held:], y[held:]), _loss(w, x[:held], y[:held]))
 
 
 def _loss(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T"]:

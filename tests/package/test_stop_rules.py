@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from dlnlib._curves import first, lowest, smooth
 from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.stopping import (
     RULES,
     Run,
     entropy_minimum,
+    entropy_rest,
     evidence_based,
+    mode_window,
     noise_edge,
     oracle,
     regret,
@@ -18,6 +21,8 @@ from dlnlib.stopping import (
     window_end,
     window_midpoint,
 )
+from dlnlib.studies.regret import _aligned, _observe, split_teacher
+from dlnlib.tasks import project, svd_modes
 
 # two signal modes with targets below what is observed, and ten noise modes
 S = np.array([3.0, 3.0, *np.full(10, 1.0)])
@@ -68,7 +73,7 @@ def test_times_lie_between_the_points_of_the_grid():
     fine, coarse = two_levels(4000), two_levels(120)
     step = coarse.t[1]
     for rule in (entropy_minimum, oracle, window_end, noise_edge, evidence_based):
-        assert abs(rule(coarse) - rule(fine)) < step / 10, rule.__name__
+        assert abs(rule(coarse) - rule(fine)) < step / 5, rule.__name__
         assert rule(coarse) not in coarse.t
 
 
@@ -164,3 +169,87 @@ def test_bad_runs():
             regret(hand_made(), stop)
     with pytest.raises(ValueError, match="fraction must be positive"):
         train_threshold(hand_made(), fraction=0.0)
+
+
+@pytest.mark.parametrize("a0", [1e-2, 1e-6, 1e-8, 1e-12])
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("strengths", [[12.0, 6.0, 3.0], [3.0, 3.0, 3.0], [2.0], [8.0]])
+def test_times_of_a_study_are_those_of_the_exact_search(strengths, depth, a0):
+    """Levels at depth 3 from small starts: one spline through H turned below zero, and early."""
+    split = split_teacher(strengths, (64, 64), rng=np.random.default_rng(0))
+    run = _observe(split, len(strengths), a0, depth, _aligned, ())
+    modes = svd_modes(split.blocks.mean(axis=0))
+    targets = project(split.teacher, modes)
+    exact = mode_window(modes.s, targets, a0, noise_modes=len(strengths), depth=depth)
+    assert entropy_minimum(run) == pytest.approx(exact.t_star, rel=0.01)
+    assert oracle(run) == pytest.approx(exact.t_opt, rel=0.01)
+    assert window_end(run) == pytest.approx(exact.t_memorisation, rel=1e-9)
+    found = np.interp(exact.t_star, run.t, run.entropy)
+    assert 0 <= lowest(run.t, run.entropy)[1] <= found + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_refined_curve_turns_only_beside_points_that_turn(seed):
+    rng = np.random.default_rng(seed)
+    t = np.cumsum(rng.lognormal(0, 2, 40))
+    y = np.exp(rng.normal(0, 6, 40))  # falls of many orders of magnitude, side by side
+    fine = np.sort(rng.uniform(t[0], t[-1], 20_000))
+    curve = smooth(t, y)
+    assert curve(fine).min() >= 0
+    np.testing.assert_allclose(curve(t), y, rtol=1e-9)
+    time, least = lowest(t, y)
+    i = int(y.argmin())
+    assert t[max(i - 1, 0)] <= time <= t[min(i + 1, 39)]
+    assert 0 <= least <= y[i]
+    falling = smooth(t, np.sort(y)[::-1])(fine)  # monotone points, monotone curve
+    assert (np.diff(falling) <= 1e-9 * y.max()).all()
+    level = float(np.median(y))
+    j = int((y >= level).argmax())
+    assert t[max(j - 1, 0)] <= first(t, y, level) <= t[j]
+
+
+def test_a_fall_to_nearly_nothing_does_not_turn_early():
+    """The curve of the finding in small: steep, then flat, least at the end of the flat part."""
+    t = np.arange(12.0)
+    y = np.array([4, 4, 4, 4, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-3, 1.0])
+    time, least = lowest(t, y)
+    assert 8 < time < 10
+    assert 0 <= least <= 1e-8
+    shifted = lowest(t, y - 1.0)  # what may be negative keeps its time
+    assert shifted[0] == pytest.approx(time, abs=0.1)
+
+
+def test_the_end_bounds_where_a_minimum_is_sought():
+    t = np.linspace(0, 10, 101)
+    assert lowest(t, np.cos(t), 20) == (pytest.approx(1.9), pytest.approx(np.cos(1.9)))
+    assert lowest(t, np.cos(t) + 0.01 * t)[0] == pytest.approx(np.pi - np.arcsin(0.01), abs=0.01)
+
+
+def levels_run(s, depth=2, a0=1e-6, noise=40, **changes):
+    end = learning_time([1.0], a0, 0.99, depth=depth)[0]
+    t = np.linspace(0, end, 4001)
+    a = mode_strength(t, [*s, *np.full(noise, 1.0)], a0, depth=depth)
+    curves = {"entropy": spectral_entropy(a), "train_error": 1 + 0 * t, "test_error": 1 + t}
+    return Run(t=t, **(curves | changes)), a
+
+
+@pytest.mark.parametrize("s", [[6.0], [6.0, 3.0], [12.0, 6.0, 3.0], [5.0, 4.9, 2.5]])
+def test_last_rest_finds_all_levels_learned_and_the_noise_not(s):
+    run, a = levels_run(s)
+    rest = entropy_rest(run)
+    at = a[np.searchsorted(run.t, rest)]
+    assert at[-1] < 0.1  # of the noise
+    if len(s) > 1:
+        assert (at[: len(s)] > 0.95 * np.array(s)).all()
+        assert entropy_minimum(run) < 0.8 * rest  # which finds the first level alone
+    else:
+        assert rest == pytest.approx(entropy_minimum(run), abs=2 * run.t[1])
+    scaled = Run(1e3 * run.t, 5 * run.entropy, run.train_error, run.test_error)
+    assert entropy_rest(scaled) == pytest.approx(1e3 * rest)
+
+
+def test_without_a_rest_the_run_goes_on():
+    t = np.linspace(0, 10, 101)
+    assert entropy_rest(hand_made(entropy=10 - t)) == 10  # never below half of its end
+    assert entropy_rest(hand_made(entropy=t**2)) == 10  # no rest before that
+    assert entropy_rest(hand_made(entropy=1 + 0 * t)) == 10

@@ -10,23 +10,38 @@ import pandas as pd
 import pytest
 
 from dlnlib import __version__
-from dlnlib.stopping import Run
+from dlnlib.stopping import Run, validation_patience
 from dlnlib.studies import cell_rng, grid_cells, read_table, sweep
 from dlnlib.studies.catalogue import STUDIES, TABLES, UNFINISHED, Study, main, make_table
-from dlnlib.studies.regret import regrets, spiked_regret, split_teacher, summary
+from dlnlib.studies.regret import (
+    BLOCKS,
+    HELD_OUT,
+    _random,
+    averaged,
+    kept,
+    part_run,
+    regrets,
+    spiked_regret,
+    split_teacher,
+    summary,
+)
+from dlnlib.studies.regret_digits import _draw
 from dlnlib.studies.tables import write_csv
+from dlnlib.tasks import svd_modes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 # cells that are made again, and how many of their draws
 SAMPLE = [
-    ("regret_modes", {"dimension": 16}, 50),
-    ("regret_modes", {"signal": 1.5, "spikes": "levels", "depth": 2}, 20),
-    ("regret_modes", {"signal": 4, "depth": 3}, 20),
-    ("regret_training", {"signal": 1.5, "spikes": "one", "depth": 2, "start": "random"}, 12),
-    ("regret_training", {"signal": 3, "depth": 3, "start": "random"}, 12),
-    ("regret_digits", {"samples": 150, "label_noise": 0.4, "inputs": "white"}, 40),
-    ("regret_digits", {"samples": 600, "label_noise": 0.0, "inputs": "raw"}, 8),
+    ("regret_modes", {"n_out": 16}, 50),
+    ("regret_modes", {"signal": 1.5, "spikes": "levels", "depth": 2}, 10),
+    ("regret_modes", {"signal": 4, "depth": 3}, 10),
+    ("regret_modes", {"signal": 3, "n_out": 32, "depth": 2}, 10),
+    ("regret_modes", {"signal": 1.5, "n_out": 128, "n_in": 32, "depth": 3}, 10),
+    ("regret_training", {"signal": 1.5, "spikes": "one", "depth": 2, "start": "random"}, 6),
+    ("regret_training", {"signal": 3, "depth": 3, "start": "random"}, 6),
+    ("regret_digits", {"samples": 150, "wrong_labels": 0.4, "inputs": "white"}, 6),
+    ("regret_digits", {"samples": 600, "wrong_labels": 0.0, "inputs": "raw"}, 4),
 ]
 
 
@@ -44,7 +59,14 @@ def test_tables_are_complete_and_say_where_they_come_from(name):
     assert found == cells, f"make it again: {header['command']}"
     assert (table.low <= table.regret * (1 + 1e-4)).all()
     assert (table.regret <= table.high * (1 + 1e-4)).all()
-    trained = ~table.rule.isin(["zero_map", "shrinker", "validation"])
+    for rival, column in (("validation", "to_split"), ("validation_folds", "to_folds")):
+        assert (table[column][table.rule == rival] == 1).all()
+        assert (table[f"{column}_low"] <= table[column] * (1 + 1e-4)).all()
+        assert (table[column] <= table[f"{column}_high"] * (1 + 1e-4)).all()
+        cell = table.set_index(list(cells[0]))
+        base = cell.regret[cell.rule == rival].reindex(cell.index)
+        np.testing.assert_allclose(cell[column], cell.regret / base, rtol=3e-4)  # of 5 digits
+    trained = ~table.rule.isin(["zero_map", "shrinker", "validation", "validation_10"])
     assert (table.regret[trained] > 1 - 1e-9).all()
 
 
@@ -60,7 +82,7 @@ def test_a_sample_of_rows_is_made_again(name, where, draws):
     again = pd.DataFrame(study.function(**part, rng=cell_rng(study.seed, cell)))
     assert again.rule.tolist() == stored.rule.tolist()
     if draws == cell[count]:
-        numbers = ["regret", "low", "high", "upper", "time", "error", "beats"]
+        numbers = again.columns.drop("rule")
         np.testing.assert_allclose(again[numbers], stored[numbers], rtol=2e-3)
     # standard deviation of one draw; 1.96 is near enough to Student's factor
     spread = np.log(stored.high / stored.low).to_numpy() / (2 * 1.96) * np.sqrt(cell[count])
@@ -154,52 +176,133 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert "regret_modes" in run.stderr
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_parts_of_the_samples_are_noisier_and_independent(seed):
-    rng = np.random.default_rng(seed)
-    splits = [split_teacher([2.0], 30, fraction=0.2, rng=rng) for _ in range(40)]
+@pytest.mark.parametrize("shape", [(30, 30), (10, 40), (40, 10)])
+@pytest.mark.parametrize("held", [(0, 1), (0,), (8, 9)])
+def test_parts_of_the_samples_are_noisier_and_independent(shape, held):
+    rng = np.random.default_rng(0)
+    splits = [split_teacher([2.0], shape, rng=rng) for _ in range(60)]
     train, rest, whole = (
-        np.array([getattr(s, name) - s.teacher for s in splits]).ravel() * np.sqrt(30)
-        for name in ("train", "validation", "all")
+        np.array([s.of(blocks) - s.teacher for s in splits]).ravel() * np.sqrt(shape[1])
+        for blocks in (kept(held), held, range(BLOCKS))
     )
-    assert train.var() == pytest.approx(1 / 0.8, rel=0.05)
-    assert rest.var() == pytest.approx(1 / 0.2, rel=0.05)
+    share = len(held) / BLOCKS
+    assert train.var() == pytest.approx(1 / (1 - share), rel=0.05)
+    assert rest.var() == pytest.approx(1 / share, rel=0.05)
     assert whole.var() == pytest.approx(1, rel=0.05)
     assert abs(np.corrcoef(train, rest)[0, 1]) < 0.03
-    np.testing.assert_allclose(whole, 0.8 * train + 0.2 * rest, atol=1e-12)
+    np.testing.assert_allclose(whole, (1 - share) * train + share * rest, atol=1e-12)
+
+
+def test_every_rival_keeps_out_what_it_says():
+    assert [len(out) for out in HELD_OUT["validation"]] == [0.2 * BLOCKS]
+    assert [len(out) for out in HELD_OUT["validation_10"]] == [0.1 * BLOCKS]
+    folds = sum(HELD_OUT["validation_folds"], ())
+    assert sorted(folds) == list(range(BLOCKS))
+    assert len(HELD_OUT["validation_folds"]) == 5
 
 
 def test_summary_by_hand():
     outcomes = [(1.0, 0.5, 2.0), (4.0, 1.0, 8.0), (2.0, 1.5, 4.0)]
-    row, _ = summary([{"rule": x, "validation": (1.0, 1.0, 3.0)} for x in outcomes])
+    rivals = {"validation": (1.0, 1.0, 3.0), "validation_folds": (2.0, 1.0, 3.0)}
+    row, _, other = summary([{"rule": x} | rivals for x in outcomes])
     assert row["regret"] == pytest.approx(2.0)
     spread = np.log([1, 4, 2]).std(ddof=1)
     width = 4.302653 * spread / np.sqrt(3)
     assert row["high"] == pytest.approx(2 * np.exp(width), rel=1e-4)
     assert row["low"] == pytest.approx(2 * np.exp(-width), rel=1e-4)
-    assert (row["time"], row["error"], row["beats"]) == (1.0, 4.0, 0.33333)
+    assert (row["time"], row["error"], row["beats"]) == (1.0, 4.0, 0)
+    assert (row["to_split"], row["to_folds"], other["to_split"]) == (2.0, 1.0, 2.0)
+    assert row["to_folds_high"] == pytest.approx(np.exp(width), rel=1e-4)
+
+
+def test_ratios_are_paired():
+    """Draws that differ a thousandfold, and two rules that differ by a tenth on each of them."""
+    rng = np.random.default_rng(0)
+    found = []
+    for hard in 10 ** rng.uniform(0, 3, 40):
+        ours, theirs = hard * np.exp(0.1 + 0.01 * rng.standard_normal()), hard
+        found.append(
+            {
+                "rule": (ours, 1.0, ours),
+                "validation": (theirs, 1.0, theirs),
+                "validation_folds": (theirs, 1.0, theirs),
+            }
+        )
+    row = summary(found)[0]
+    assert row["high"] / row["low"] > 3
+    assert 1.09 < row["to_split_low"] < np.exp(0.1) < row["to_split_high"] < 1.12
 
 
 def test_validation_pays_for_its_samples():
     t = np.linspace(0, 4, 201)
     curves = {"t": t, "entropy": (t - 1) ** 2, "noise_mode": t / 4, "edge_mode": t / 4}
-    curves |= {"noise_energy": 0.5, "train_error": 4 - t, "validation_error": (t - 3) ** 2}
+    curves |= {"noise_energy": 0.5, "train_error": 4 - t}
     full = Run(**curves, test_error=1 + (t - 2) ** 2)
-    part = Run(**curves, test_error=2 + (t - 3) ** 2)
-    found = regrets(full, part)
+    part = part_run(t, 2 + (t - 3) ** 2, (t - 3) ** 2)
+    folds = [part_run(t, 9 + 0 * t, (t - x) ** 2) for x in (2.0, 2.2, 2.4)]
+    held = {"validation": [part], "validation_folds": folds}
+    found = regrets(full, held)
     assert found["validation"] == pytest.approx((2.0, 1.5, 2.0))
     assert found["validation_retrained"] == pytest.approx((2.0, 1.5, 2.0))
+    assert found["validation_folds"] == pytest.approx((1.04, 1.1, 1.04))
     assert found["entropy_minimum"] == pytest.approx((2.0, 0.5, 2.0))
     assert found["oracle"] == pytest.approx((1.0, 1.0, 1.0))
     assert found["end_of_run"] == pytest.approx((5.0, 2.0, 5.0))
 
 
+def test_folds_are_averaged_at_times_of_their_own():
+    """Grids that differ, also by rounding alone, and runs of different length."""
+    grids = [np.linspace(0, end, 301) for end in (3.0, 4.0, 3.0 * (1 + 1e-15))]
+    runs = [part_run(t, 1 + t, (t - x) ** 2) for t, x in zip(grids, (1.0, 1.5, 2.0), strict=True)]
+    mean = averaged(runs)
+    assert mean.t[-1] == 3.0
+    assert (np.diff(mean.t) > 1e-9).all()
+    exact = np.mean([(mean.t - x) ** 2 for x in (1.0, 1.5, 2.0)], axis=0)
+    np.testing.assert_allclose(mean.validation_error, exact, atol=1e-4)
+    assert validation_patience(mean) == pytest.approx(1.5, abs=1e-3)
+
+
 @pytest.mark.parametrize("start", ["aligned", "random"])
 @pytest.mark.parametrize("depth", [2, 3])
-def test_small_teachers_of_every_kind(start, depth):
-    cell = {"signal": 3.0, "spikes": "equal", "dimension": 8, "a0": 1e-2, "depth": depth}
-    rows = spiked_regret(**cell, start=start, draws=3, rng=np.random.default_rng(0))
+@pytest.mark.parametrize("shape", [(8, 8), (4, 12), (12, 4)])
+def test_small_teachers_of_every_kind(start, depth, shape):
+    cell = {"signal": 3.0, "spikes": "equal", "a0": 1e-2, "depth": depth}
+    cell |= {"n_out": shape[0], "n_in": shape[1], "start": start, "draws": 3}
+    rows = spiked_regret(**cell, rng=np.random.default_rng(0))
     table = {row["rule"]: row["regret"] for row in rows}
     assert table["oracle"] == 1.0
     # other samples, or other maps than those of the run, can do better than it
-    assert all(x >= 1 for name, x in table.items() if name not in ("shrinker", "validation"))
+    other = ("shrinker", "validation", "validation_10")
+    assert all(x >= 1 for name, x in table.items() if name not in other)
+
+
+def test_all_trainings_of_a_draw_begin_with_the_same_weights():
+    split = split_teacher([2.0], (6, 6), rng=np.random.default_rng(0))
+    train = _random(split, 1, 1e-3, 2, np.random.default_rng(1))
+    parts = [svd_modes(split.of(kept(held))) for held in ((), (0, 1), (0,))]
+    starts = []
+    for modes in parts:
+        distance = train(modes)[3]
+        starts.append([distance(target)[0] for target in np.eye(36).reshape(36, 6, 6)])
+    np.testing.assert_array_equal(starts[0], starts[1])
+    np.testing.assert_array_equal(starts[0], starts[2])
+
+
+@pytest.mark.parametrize("white", [True, False])
+@pytest.mark.parametrize("samples", [60, 150])
+def test_digits_begin_alike_and_lose_what_is_held_out(white, samples):
+    data = _draw(samples, 0.4, np.random.default_rng(0))
+    for held in ((), (0,), (2, 3)):
+        task, out = data.task(held, white)
+        assert out == samples - len(task.x) == samples * len(held) // BLOCKS
+        assert task.x.shape[1] == 64  # one set of weights fits all
+        assert len(task.x_test) == len(data.x) - len(task.x)
+        tenth = samples // BLOCKS
+        labels, mine = data.y[:samples], np.isin(np.arange(samples) // tenth, held)
+        expected = labels[mine] - labels[~mine].mean(axis=0)
+        np.testing.assert_allclose(task.y_test[:out], expected, atol=1e-12)
+        spread = task.x.T @ task.x / len(task.x)
+        if white:  # a projection: the identity where the images vary
+            np.testing.assert_allclose(spread @ spread, spread, atol=1e-8)
+        else:
+            assert np.trace(spread) == pytest.approx(64)
