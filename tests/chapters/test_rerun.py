@@ -4,9 +4,10 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout, suppress
 
 import matplotlib
 import numpy as np
@@ -44,24 +45,31 @@ def block(language, text):
     return found
 
 
-def test_the_lines_for_a_cluster_make_the_same_table(tmp_path):
+@pytest.mark.parametrize("own", [True, False], ids=["scheduler", "this machine"])
+def test_the_lines_for_a_cluster_make_the_same_table(own, tmp_path):
     distributed = pytest.importorskip("distributed")
-    study = [cell_with("import joblib"), cell_with("def step_length"), block("python", "dask")]
+    study = [cell_with("import joblib"), cell_with("def step_length"), block("python", "Client")]
     (tmp_path / "study.py").write_text("\n\n".join(study), encoding="utf-8")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        address = {"DASK_SCHEDULER_ADDRESS": cluster.scheduler_address, "MPLBACKEND": "agg"}
+    with ExitStack() as stack:
+        taken = stack.enter_context(socket.socket())
+        with suppress(OSError):  # somebody has it, which is as good
+            taken.bind(("", 8787))
+            taken.listen()
+        settings = os.environ | {"MPLBACKEND": "agg"}
+        if own:
+            options = {"threads_per_worker": 1, "dashboard_address": ":0"}
+            cluster = distributed.LocalCluster(n_workers=2, processes=True, **options)
+            address = stack.enter_context(cluster).scheduler_address
+            settings["DASK_SCHEDULER_ADDRESS"] = address
         command = [sys.executable, "study.py"]
-        run = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | address, capture_output=True, text=True
-        )
+        run = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "20/20" in run.stderr
+    assert ("8787 is already in use" in run.stderr) is not own
     names = {}
     exec("\n\n".join(study[:2]), names)
     serial = sweep(names["step_length"], names["GRID"], seed=7)
-    pd.testing.assert_frame_equal(read_table(tmp_path / "step.csv"), serial)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "step.sqlite"), serial)
 
 
 def table_of_the_introduction(seed):
@@ -104,8 +112,110 @@ def test_transposed_square_data_pass_unseen_as_the_page_says():
     assert linear_task(x.T, y).sigma.shape == linear_task(x, y).sigma.shape == (30, 29)
 
 
+FIRST, LAST = "def own_task", "StoppingWindow("  # the cells that take a reader's files
+
+
+def page_on(x, y, seed=0):
+    """Names that the cells of the page leave after they took two arrays, and what they print."""
+    sources = [cell.source for cell in chapter_cells(PAGE)]
+    first, load, last = (sources.index(cell_with(part)) for part in (FIRST, "np.load", LAST))
+    names = {"x": x, "y": y, "rng": np.random.default_rng(seed)}
+    setting = cell_with("def intro_run").split("def ")[0]
+    sources[load] = sources[load].partition("\n")[2]  # all but the line that loads
+    with redirect_stdout(io.StringIO()) as out:
+        exec("\n".join([cell_with("import joblib"), setting, *sources[first : last + 2]]), names)
+    return names, out.getvalue()
+
+
+def sorted_classes(sizes, scales, rng, gap=4.0):
+    """Rows class by class, inputs of several scales, one of them constant; one-hot labels."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x = rng.standard_normal((len(labels), len(scales)))
+    x[:, : len(sizes)] += gap * np.eye(len(sizes))[labels]
+    return np.column_stack([x * scales, np.full(len(x), 3.0)]), np.eye(len(sizes))[labels]
+
+
+@pytest.mark.parametrize("sizes", [[59, 71, 48], [60, 60, 60, 60, 60]])
+@pytest.mark.parametrize("seed", range(3))
+def test_sorted_classes_in_mixed_units(sizes, seed):
+    rng = np.random.default_rng(seed)
+    x, y = sorted_classes(sizes, np.logspace(-5, 3, 13), rng)
+    names, _ = page_on(x, y)
+    assert names["r"] == names["n_signal"] == len(sizes) - 1  # a null mode is no noise
+    assert names["window"].holds
+    assert names["window"].t_memorisation == np.inf
+    held = names["task"].y_test
+    assert len(np.unique(held.round(6), axis=0)) == len(sizes)
+    again, _ = page_on(x * np.logspace(3, -5, 14), y * 1e6)
+    np.testing.assert_allclose(again["s"], names["s"], rtol=1e-6)
+    assert again["window"].t_opt == pytest.approx(names["window"].t_opt, rel=1e-3)
+
+
+def test_two_classes_or_one_output_are_one_mode_without_entropy():
+    rng = np.random.default_rng(0)
+    x, y = sorted_classes([212, 357], np.logspace(-3, 3, 30), rng)
+    column = (x[:, :10] / x[:, :10].std(axis=0) @ rng.standard_normal(10))[:, None]
+    for outputs in (y, column + rng.standard_normal(column.shape)):
+        names, out = page_on(x, outputs)
+        assert (names["entropy"] == 0).all()
+        assert "H = 0 at all times" in out
+        assert names["window"].t_opt > 0
+
+
+def test_outputs_of_several_units_count_alike():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((300, 6))
+    y = x[:, :4] + rng.standard_normal((300, 4))
+    names, _ = page_on(x, y)
+    other, _ = page_on(x, y * [1e-8, 1, 1e3, 1e9] + [1, 0, -5, 1e9])
+    np.testing.assert_allclose(other["s"], names["s"], rtol=1e-5)
+
+
+def test_outputs_without_relation_have_no_signal():
+    rng = np.random.default_rng(2)
+    found = [page_on(*rng.standard_normal((2, 150, 5)), seed)[0]["n_signal"] for seed in range(10)]
+    assert sorted(found)[6] == 0  # one shuffle in 21 is the largest of all
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(20, 30), (100, 784), (60, 39), (4, 3)])
+def test_as_many_directions_as_rows_are_refused(rows, columns):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, columns)), rng.standard_normal((rows, 3))
+    with pytest.raises(ValueError, match="spectrum blind: take more rows, or fewer inputs"):
+        page_on(x, y)
+    # blind indeed: other inputs give the same singular values
+    kept = round(rows * 2 / 3)
+    spectra = [linear_task(z[:kept], y[:kept]).modes.s for z in (x, x[::-1] ** 3)]
+    np.testing.assert_allclose(*spectra, rtol=1e-6, atol=1e-9)
+
+
+def test_outputs_that_never_change_are_named():
+    rng = np.random.default_rng(0)
+    x, y = sorted_classes([60, 60, 1], np.ones(5), rng)
+    seen = 0
+    for seed in range(12):  # the row of the third class is trained on, or held out
+        try:
+            page_on(x, y, seed)
+        except ValueError as error:
+            assert "columns [2] of y are constant in the training rows" in str(error)
+            seen += 1
+    assert 0 < seen < 12
+    for constant in (0.0, 0.1, 1e300):
+        with pytest.raises(ValueError, match=r"columns \[0\] of y are constant"):
+            page_on(x, np.column_stack([np.full(len(x), constant), y[:, :2]]))
+
+
+def test_many_rows():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50_000, 30))
+    names, _ = page_on(x, x[:, :2] @ rng.standard_normal((2, 4)) + rng.standard_normal((50_000, 4)))
+    assert names["n_signal"] == 2
+    assert names["window"].holds
+
+
 def test_shuffled_outputs_find_the_signal_of_other_data():
-    lines = cell_with("scratch =") + "\n" + cell_with("np.load") + "\n" + cell_with("shuffled =")
+    parts = ("scratch =", "def own_task", "np.load", "shuffled =")
+    lines = "\n".join(map(cell_with, parts))
     for seed in range(20, 24):
         names = {}
         start = cell_with("import joblib") + "\n" + cell_with("def intro_run").split("def ")[0]

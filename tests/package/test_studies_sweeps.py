@@ -165,7 +165,7 @@ def test_a_dask_cluster_makes_the_same_table(tmp_path):
     serial = sweep(experiment, GRID, seed=3, path=tmp_path / "serial.sqlite")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
