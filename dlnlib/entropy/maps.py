@@ -61,8 +61,7 @@ def map_entropy_rate(w: ArrayLike, velocity: ArrayLike) -> Float[np.ndarray, "..
     maps, moves = _as_maps("w", w), _as_maps("velocity", velocity)
     if maps.shape != moves.shape:
         raise ValueError(
-            f"velocity needs the shape of w, one entry per entry: "
-            f"got {moves.shape} for {maps.shape}"
+            f"velocity needs the shape of w, as it is dw/dt: got {moves.shape} for {maps.shape}"
         )
     u, a, v = np.linalg.svd(maps, full_matrices=False)
     along = np.einsum("...ik,...ij,...kj->...k", u, moves, v, optimize=True)
