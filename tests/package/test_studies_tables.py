@@ -150,3 +150,10 @@ def test_small_teachers_of_every_kind(start, depth):
     assert table["oracle"] == 1.0
     # other samples, or other maps than those of the run, can do better than it
     assert all(x >= 1 for name, x in table.items() if name not in ("shrinker", "validation"))
+
+
+def test_a_table_is_made_again_beside_others(tmp_path, monkeypatch):
+    """Found by `make mutants`: the folder of the tables is there already."""
+    monkeypatch.setitem(STUDIES, "fair", Study(coin, [{"side": [1, 2]}], seed=5))
+    tables = [make_table("fair", tmp_path, n_jobs=1) for _ in range(2)]
+    assert tables[0].value.tolist() == tables[1].value.tolist()
