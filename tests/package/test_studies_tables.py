@@ -306,3 +306,10 @@ def test_digits_begin_alike_and_lose_what_is_held_out(white, samples):
             np.testing.assert_allclose(spread @ spread, spread, atol=1e-8)
         else:
             assert np.trace(spread) == pytest.approx(64)
+
+
+def test_a_table_is_made_again_beside_others(tmp_path, monkeypatch):
+    """Found by `make mutants`: the folder of the tables is there already."""
+    monkeypatch.setitem(STUDIES, "fair", Study(coin, [{"side": [1, 2]}], seed=5))
+    tables = [make_table("fair", tmp_path, n_jobs=1) for _ in range(2)]
+    assert tables[0].value.tolist() == tables[1].value.tolist()
