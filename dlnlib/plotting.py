@@ -61,7 +61,7 @@ def use_book_style() -> None:
     ...     plt.rcParams["axes.spines.top"]
     False
     """
-    plt.style.use("dlnlib.dlnlib")
+    plt.style.use(["default", "dlnlib.dlnlib"])  # first drops the reader's own matplotlibrc
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 

@@ -1,9 +1,11 @@
 """Shape checks of the package, the numeric tolerance of the records, the tests of one chapter."""
 
+import os
 import re
 import sys
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import nbval.plugin
@@ -18,6 +20,7 @@ from helpers import tests_of_chapter  # noqa: E402
 
 from tools.bless import CHAPTERS, image_mark  # noqa: E402
 from tools.compare import NumericText  # noqa: E402
+from tools.environment import kernel_environment  # noqa: E402
 
 # Annotated shapes are checked in the tests only; the hook must precede the first import of dlnlib.
 # The tower lets an int stand for a float, as everywhere else in Python.
@@ -46,6 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     """Teach nbval the tolerance, the presence of images, and the folder of the chapters."""
+    if not __debug__:
+        raise pytest.UsageError("asserts are off: unset PYTHONOPTIMIZE, and run python without -O")
     if chapter := config.getoption("chapter"):
         config.args = tests_of_chapter(chapter)
     nbval.plugin.IPyNbCell.sanitize = numeric_text
@@ -60,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _kernel_beside_the_chapters(kernel_class, name, cwd, **options):
-    return kernel_class(name, cwd=str(CHAPTERS), **options)
+    with mock.patch.dict(os.environ, kernel_environment(), clear=True):
+        return kernel_class(name, cwd=str(CHAPTERS), **options)
 
 
 class FilesAndVisits(LoadScopeScheduling):

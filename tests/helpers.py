@@ -55,7 +55,7 @@ def frame(folder: Path, *others: str, contents: str = CONTENTS) -> Path:
 def build(book: Path, **settings: str) -> subprocess.CompletedProcess:
     """Run `make book` there, with the packages of this environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    environment |= {"PYTHONPATH": str(book), "PYTHONDONTWRITEBYTECODE": "1", **settings}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", **settings}
     command = ["make", "book", f"VENV={sys.prefix}", "READY="]
     return subprocess.run(
         command, cwd=book, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -9,12 +9,17 @@ page for a live figure (``<data>``; the tests in a browser compare them).
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+
+from tools.environment import settle
+from tools.outputs import notebook_problems
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
@@ -73,8 +78,6 @@ def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
 
 def _stable(output: NotebookNode) -> NotebookNode:
     if output.output_type == "stream":
-        if output.name == "stderr":
-            raise ValueError(f"a cell wrote to stderr, which fails the build:\n{output.text}")
         return output
     output.metadata = {}
     output.data = {
@@ -94,15 +97,19 @@ def bless(chapter: Path) -> Path:
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
     notebook.nbformat_minor = 4  # the last format without cell ids, which are random
     for cell in chapter_cells(chapter):
-        tags = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
-        fresh = nbformat.v4.new_code_cell(cell.source, metadata=tags)
+        fresh = nbformat.v4.new_code_cell(cell.source, metadata=cell.metadata)
         del fresh["id"]
         notebook.cells.append(fresh)
     resources = {"metadata": {"path": str(CHAPTERS)}}
-    NotebookClient(
+    client = NotebookClient(
         notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources, record_timing=False
-    ).execute()
+    )
+    with suppress(CellExecutionError):  # its output is among the problems
+        client.execute()
+    if problems := notebook_problems(notebook):
+        raise ValueError("\n".join(f"{chapter.name}, {problem}" for problem in problems))
     for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
         cell.outputs = stable_outputs(cell.outputs)
     notebook.metadata = {"kernelspec": KERNEL}
     target = record_path(chapter)
@@ -118,8 +125,13 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no chapter with code cells: {', '.join(unknown)}; known: {', '.join(known)}")
         return 1
+    settle()
     for name in names or known:
-        print(f"blessed {bless(known[name]).relative_to(ROOT)}", flush=True)
+        try:
+            print(f"blessed {bless(known[name]).relative_to(ROOT)}", flush=True)
+        except ValueError as problems:
+            print(f"not blessed:\n{problems}")
+            return 1
     for stale in RECORDS.glob("*.ipynb"):
         if stale.stem not in known:
             stale.unlink()

@@ -13,6 +13,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tools.outputs import BARE_FIGURE, TRACEBACK
+
 # Attributes whose address the browser fetches while it loads the page.
 ASSETS = {
     "audio": ("src",),
@@ -59,6 +61,7 @@ class Page(HTMLParser):
         super().__init__()
         self.language = self.title = ""
         self.inside = ""
+        self.cells = 0
         self.feed(self.text)
         self.close()
         if not self.language:
@@ -72,6 +75,10 @@ class Page(HTMLParser):
         self.inside = tag
         self.anchors.update(given[name] for name in ("id", "name") if given.get(name))
         self.styles.append(given.get("style", ""))
+        classes = set(given.get("class", "").split())
+        self.cells += tag == "div" and "cell" in classes
+        if "output" in classes and (wrong := classes & {"traceback", "stderr"}):
+            self.problems.append(f"cell {self.cells} put out a {wrong.pop()}")
         for name in ASSETS.get(tag, ()):
             self.assets.extend(_addresses(name, given.get(name, "")))
         if tag == "html":
@@ -98,6 +105,8 @@ class Page(HTMLParser):
         """Read the title, style sheets and scripts that stand in the page itself."""
         if self.inside == "title":
             self.title += data
+        elif self.cells and (TRACEBACK in data or data.lstrip().startswith(BARE_FIGURE)):
+            self.problems.append(f"cell {self.cells} put out: {data.strip().splitlines()[-1]}")
         elif self.inside == "style":
             self.styles.append(data)
         elif self.inside == "script":

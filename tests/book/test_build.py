@@ -33,6 +33,10 @@ def test_a_change_of_the_package_reaches_the_page(book):
 
 
 REFERENCES = "{eq}`eq-absent` [](absent.md) {ref}`absent-label` {cite:t}`absent1999`"
+BROKEN = (
+    "import matplotlib.pyplot as plt\n_, ax = plt.subplots()\n"
+    "ax.set_xlabel(r'time $\\frac{t$')\nplt.show()"
+)
 STDERR = "import sys; print('unwanted', file=sys.stderr)"
 
 
@@ -40,6 +44,7 @@ STDERR = "import sys; print('unwanted', file=sys.stderr)"
     ("code", "text", "complaints"),
     [
         ("raise RuntimeError('broken cell')", "", ["broken cell"]),
+        (BROKEN, "", ["intro", "code cell 1", "picture is missing"]),
         (STDERR, REFERENCES, ["stderr", "eq-absent", "absent.md", "absent-label", "absent1999"]),
     ],
 )
@@ -84,3 +89,31 @@ def test_a_printed_line_does_not_depend_on_how_the_kernel_cuts_it():
                 new_output("stream", name="stdout", text=whole),
                 picture,
             ]
+
+
+HOSTILE = {
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONPATH": "/nowhere",
+    "PYTHONWARNINGS": "error",
+    "MPLBACKEND": "Agg",
+    "MATPLOTLIBRC": "/nowhere/matplotlibrc",
+    "JUPYTER_PATH": "/nowhere",
+    "NUMBA_DISABLE_JIT": "1",
+    "OMP_NUM_THREADS": "7",
+    "LC_ALL": "C",
+}
+
+
+def test_the_readers_shell_reaches_no_cell(book):
+    names = sorted(HOSTILE)
+    write(book, f"import os\nprint(*(os.environ.get(n) for n in {names}))\nassert 1 == 2")
+    result = build(book, **HOSTILE)
+    assert result.returncode != 0
+    assert "AssertionError" in result.stderr
+    write(book, f"import os\nprint(*(os.environ.get(n) for n in {names}))")
+    result = build(book, **HOSTILE)
+    assert result.returncode == 0, result.stderr
+    values = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(book)}
+    assert " ".join(str(values.get(name)) for name in names) in rendered(book).replace(
+        "module://matplotlib_inline.backend_inline", "None"
+    )

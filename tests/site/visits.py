@@ -112,7 +112,7 @@ class Window:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._hear)
         self.page.on("request", lambda request: self._see(request.url))
-        self.page.on("requestfailed", lambda r: self.complaints.append(f"not loaded: {r.url}"))
+        self.page.on("requestfailed", self._miss)
 
     def _hear(self, message) -> None:
         if message.type in {"error", "warning"}:
@@ -121,6 +121,10 @@ class Window:
     def _see(self, address: str) -> None:
         if not address.startswith((self.home, "data:", "about:")):
             self.complaints.append(f"request to another place: {address}")
+
+    def _miss(self, request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # so end the requests of a page that is left
+            self.complaints.append(f"not loaded: {request.url}")
 
     def open(self, name: str) -> None:
         """Open a page of the book."""
