@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import blas
 from scipy.special import exprel
 
-from dlnlib._checks import as_scalar, as_times
+from dlnlib._checks import as_list, as_scalar, as_times
 from dlnlib.flow.trajectory import Trajectory, reduced
 from dlnlib.flow.weights import balance
 
@@ -217,6 +217,7 @@ def exact_flow(
     [0.0, 2.657, 3.162]
     """
     times, tau = as_times(t), as_scalar("tau", tau)
+    weights = as_list("weights", weights, "pass them first layer first, as [W1, W2]")
     if len(weights) > 2:
         raise ValueError(
             f"the exact solution is for two layers: got {len(weights)}; use gradient_flow"

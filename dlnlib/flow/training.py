@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_matrix, as_scalar, as_times
+from dlnlib._checks import as_amount, as_fraction, as_matrix, as_scalar, as_times
 from dlnlib.flow.trajectory import Trajectory, reduced
 
 
@@ -57,7 +57,7 @@ def gradient_flow(
     """
     times, tau = as_times(t), as_scalar("tau", tau)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)
-    gradient = _gradient(sigma, sigma_xx)
+    gradient, rtol, atol = _gradient(sigma, sigma_xx), *as_tolerances(rtol, atol)
     unpack = _unpacking([w.shape for w in start])
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
@@ -67,6 +67,14 @@ def gradient_flow(
     options = {"rtol": rtol, "atol": atol, "max_step": 4 * tau / _rate(start, sigma, sigma_xx)}
     path = _integrated(velocity, np.concatenate([w.ravel() for w in start]), times, options)
     return Trajectory(times, unpack(path), left, right, _rotation_known=True)
+
+
+def as_tolerances(rtol: float, atol: float) -> tuple[float, float]:
+    """Tolerances that an integrator can keep in double precision."""
+    rtol, atol = as_fraction("rtol", rtol, "it is a relative error"), as_amount("atol", atol)
+    if rtol < 1e-13:
+        raise ValueError(f"rtol must be at least 1e-13: got {rtol:g}; floats have 16 digits")
+    return rtol, atol
 
 
 def _unpacking(shapes: list[tuple[int, int]]) -> Callable[[np.ndarray], list[np.ndarray]]:

@@ -16,6 +16,7 @@ from dlnlib._checks import (
     as_positive,
     as_scalar,
     as_shaped,
+    as_single,
     as_times,
 )
 from dlnlib._compiled import in_blocks
@@ -157,6 +158,7 @@ def learning_time(
             f"a0 must lie in (0, s): got a0={a0[k]:g} for s={s[k]:g}; "
             "the mode has no rising branch otherwise"
         )
+    fraction = as_single("fraction", fraction)
     if not 0 < fraction < 1 or (fraction * s < a0).any():
         raise ValueError(
             f"fraction must lie between a0/s and 1: got {fraction:g} for a0/s up to "

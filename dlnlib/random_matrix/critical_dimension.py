@@ -5,7 +5,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from dlnlib._checks import SIGN_HINT, START_HINT, as_positive, as_shaped
+from dlnlib._checks import SIGN_HINT, START_HINT, as_common, as_positive, as_shaped
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix.bulk import bulk_nodes
 from dlnlib.random_matrix.spike import as_noisy, bulk_edge
@@ -32,9 +32,7 @@ def critical_dimension(s: ArrayLike, n: ArrayLike, a0: ArrayLike) -> Float[np.nd
     >>> critical_dimension([2.5, 4.0], 2.0, 1e-2).round(1).tolist()
     [9.1, 400.0]
     """
-    s, n, a0 = np.broadcast_arrays(
-        as_shaped("s", s, SIGN_HINT), as_shaped("n", n, SIGN_HINT), as_shaped("a0", a0)
-    )
+    s, n, a0 = as_common(s=as_shaped("s", s, SIGN_HINT), n=as_shaped("n", n, SIGN_HINT), a0=a0)
     as_positive("a0", a0.ravel(), START_HINT)
     if (a0 >= s).any() or (n > s).any():
         raise ValueError(
@@ -76,7 +74,7 @@ def sharp_critical_dimension(
     """
     noise, aspect = as_noisy(noise, aspect)
     edge = bulk_edge(noise=noise, aspect=aspect)
-    s, a0 = np.broadcast_arrays(as_shaped("s", s, SIGN_HINT), as_shaped("a0", a0))
+    s, a0 = as_common(s=as_shaped("s", s, SIGN_HINT), a0=as_shaped("a0", a0))
     if (s < edge).any():
         raise ValueError(f"s must reach the bulk edge {edge:g}: got {s.min():g}; it is noise")
     if (a0 <= 0).any() or (a0 >= edge).any():

@@ -12,7 +12,15 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_amount, as_count, as_matrix, as_samples, as_times, as_vector
+from dlnlib._checks import (
+    as_amount,
+    as_common,
+    as_count,
+    as_matrix,
+    as_samples,
+    as_times,
+    as_vector,
+)
 from dlnlib.sgd.diagonal_kernel import Data, Drawn, batch_steps, single_steps
 from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_order, as_step_sizes, streams
 
@@ -315,7 +323,7 @@ def diagonal_jacobian(x: ArrayLike, u: ArrayLike, v: ArrayLike) -> Float[np.ndar
     [[5.0, 12.0, 3.0, 8.0]]
     """
     inputs = as_matrix("x", x)
-    first, second = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+    first, second = as_common(u=u, v=v)
     if first.shape[-1:] != inputs.shape[1:]:
         raise ValueError(
             f"u and v need one weight per column of x: got {first.shape[-1:]} for "

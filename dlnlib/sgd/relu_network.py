@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_vector
+from dlnlib._checks import as_count, as_list, as_matrix, as_nonnegative, as_numbers, as_vector
 
 _WIDTHS = "the widths are inputs, hidden layers, then 1 output, as in (1, 100, 1)"
 
@@ -34,7 +34,10 @@ class ReLUNetwork:
     biases: bool | tuple[bool, ...] = True
 
     def __post_init__(self):
-        widths = tuple(as_count("widths", width, 1, _WIDTHS) for width in self.widths)
+        widths = tuple(
+            as_count("widths", width, 1, _WIDTHS)
+            for width in as_list("widths", self.widths, _WIDTHS)
+        )
         if len(widths) < 3 or widths[-1] != 1:
             raise ValueError(f"widths must have a hidden layer and one output: {_WIDTHS}")
         biases = self.biases
@@ -61,7 +64,9 @@ class ReLUNetwork:
         self, weights: list[ArrayLike], biases: list[ArrayLike | None] | None = None
     ) -> Float[np.ndarray, "P"]:
         """Parameters (P,) from weights (out, in) and biases (out,) of the layers, None for none."""
-        rows = []
+        rows, weights = [], as_list("weights", weights, "one matrix per layer")
+        if len(weights) != len(self.blocks):
+            raise ValueError(f"weights needs one matrix per layer: got {len(weights)}")
         given = [None] * len(self.blocks) if biases is None else biases
         for layer, (weight, bias, has) in enumerate(zip(weights, given, self.biases, strict=True)):
             shape = self.widths[layer + 1], self.widths[layer]
@@ -69,7 +74,7 @@ class ReLUNetwork:
             if has != (bias is not None):
                 raise ValueError(f"layer {layer + 1}: the network and the biases given disagree")
             if has:
-                rows.append(as_matrix(f"b{layer + 1}", np.atleast_2d(bias), (1, shape[0]))[0])
+                rows.append(as_vector(f"b{layer + 1}", bias))
         return np.concatenate(rows)
 
     def weights(self, theta: ArrayLike) -> list[Float[np.ndarray, "... _ _"]]:
@@ -120,7 +125,7 @@ class ReLUNetwork:
 
     def _layers(self, theta: ArrayLike) -> list[tuple[np.ndarray, int]]:
         """The block (..., m + has bias, k) of each layer, with m."""
-        theta = np.asarray(theta, dtype=float)
+        theta = as_numbers("theta", theta)
         if theta.shape[-1:] != (self.n_parameters,):
             raise ValueError(
                 f"theta must have {self.n_parameters} parameters in its last axis for the widths "

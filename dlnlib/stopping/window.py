@@ -9,10 +9,15 @@ from numpy.typing import ArrayLike
 
 from dlnlib._checks import (
     SIGN_HINT,
+    as_amount,
+    as_choice,
+    as_common,
     as_depth,
+    as_finite,
     as_fraction,
     as_mask,
     as_matrix,
+    as_numbers,
     as_positive,
     as_scalar,
     as_shaped,
@@ -102,7 +107,7 @@ def mode_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.454, 1.7, 3.453)
     """
-    single = np.ndim(s) < 2
+    single = as_numbers("s", s).ndim < 2
     values = as_shaped("s", as_vector("s", s)[None] if single else as_matrix("s", s), SIGN_HINT)
     targets = as_matrix("m", as_vector("m", m)[None] if single else m, values.shape)
     start = as_start(a0, values.shape[1])
@@ -162,7 +167,7 @@ def memorisation_time(
     3.453
     """
     options = {"tau": tau, "depth": depth, "variant": variant, "level": level}
-    targets = np.zeros(np.size(s))  # they do not matter here
+    targets = np.zeros(as_numbers("s", s).shape)  # they do not matter here
     return mode_window(s, targets, a0, noise_modes=noise_modes, **options).t_memorisation
 
 
@@ -180,6 +185,7 @@ def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
 
 def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
     """Mask of the noise modes, from a mask or the index of the first of them."""
+    as_numbers("noise_modes", noise_modes)
     given = np.asarray(noise_modes)
     if given.dtype == bool:
         return as_mask(given, modes)
@@ -193,9 +199,8 @@ def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
 
 def as_variant(variant: str, level: float) -> tuple[bool, float]:
     """Whether memorisation starts at a share of the energy, and at which."""
-    if variant not in ("half", "share"):
-        raise ValueError(f'variant must be "half" or "share": got {variant!r}')
-    return variant == "share", as_fraction("level", level, "it is a share of the energy")
+    chosen = as_choice("variant", variant, ("half", "share"))
+    return chosen == "share", as_fraction("level", level, "it is a share of the energy")
 
 
 def two_level_window(
@@ -235,7 +240,7 @@ def two_level_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.45, 1.701, 3.453)
     """
-    strong, target = np.broadcast_arrays(np.asarray(s, dtype=float), np.asarray(m, dtype=float))
+    strong, target = as_common(s=s, m=m)
     n, a0, tau = as_scalar("n", n), as_scalar("a0", a0), as_scalar("tau", tau)
     as_positive("s", strong.ravel())
     if a0 >= n / 2:
@@ -273,7 +278,8 @@ def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np
     >>> excess_error([3.0, 1.0], [2.0, 0.0], energy=4.0).item()
     2.0
     """
-    strength, target = np.asarray(a, dtype=float), np.asarray(m, dtype=float)
+    energy = as_amount("energy", energy)
+    strength, target = as_finite("a", a), as_finite("m", m)
     if target.ndim > 1 or (target.size > 1 and strength.shape[-1:] != target.shape):
         raise ValueError(
             f"m needs one target per mode: got shape {target.shape} for a of {strength.shape}"

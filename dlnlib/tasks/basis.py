@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_matrix, as_scalar
+from dlnlib._checks import as_finite, as_matrix, as_scalar
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,5 +165,11 @@ def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
     >>> project(np.diag([2.0, 0.5]), svd_modes(np.diag([3.0, 1.0]))).tolist()
     [2.0, 0.5]
     """
-    maps = np.asarray(maps, dtype=float)
+    maps = as_finite("maps", maps)
+    shape = len(modes.u), len(modes.v)
+    if maps.shape[-2:] != shape:
+        raise ValueError(
+            f"maps must have shape (..., {shape[0]}, {shape[1]}) like the task: got {maps.shape}; "
+            "a transpose may be missing"
+        )
     return np.einsum("...ki,ik->...k", modes.u.T @ maps, modes.v)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_pairs, as_share, as_spiked
+from dlnlib._checks import as_count, as_finite, as_pairs, as_share, as_spiked
 from dlnlib.tasks.basis import AffineMap, Modes, haar, project, svd_modes, whiten
 
 
@@ -58,7 +58,7 @@ class Task:
         return self._half_mean_square("held-out", product, self.x_test, self.y_test)
 
     def _half_mean_square(self, which, product, x, y) -> Float[np.ndarray, "..."]:
-        maps = np.asarray(product, dtype=float)
+        maps = as_finite("product", product)
         if x is None or y is None:
             raise ValueError(f"this task has no {which} samples: build it with linear_task")
         if maps.shape[-2:] != self.sigma.shape:
