@@ -182,7 +182,7 @@ def as_fraction(name: str, value: ArrayLike, hint: str) -> float:
 
 def as_share(name: str, value: float, hint: str) -> float:
     """One number from 0 to 1."""
-    share = as_number(name, value)
+    share = as_single(name, value)
     if not 0 <= share <= 1:
         raise ValueError(f"{name} must lie in [0, 1]: got {share:g}; {hint}")
     return share

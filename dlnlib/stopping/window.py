@@ -145,7 +145,8 @@ def memorisation_time(
     s, a0, noise_modes, tau, depth
         As in `mode_window`.
     variant : {"half", "share"}
-        "half": the noise mode of largest s reaches s/2 (0 if it starts above).
+        "half": the noise mode of largest s reaches s/2 (0 if it starts above; never if its s is
+        zero, or rounding beside the largest s, as that of the null mode of one-hot labels).
         "share": from here on the noise holds more than `level` of the energy, for good (0 if it
         always does).
     level : float
@@ -175,6 +176,8 @@ def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
     if not noise.any():
         return math.inf
     leading = int(np.where(noise, flow.s, -1).argmax())
+    if flow.s[leading] <= flow.s.size * np.finfo(float).eps * flow.s.max():
+        return math.inf  # it has no strength but rounding: there is nothing to memorise
     if flow.a0[leading] >= flow.s[leading] / 2:
         return 0.0
     if flow.depth == 2:

@@ -383,3 +383,13 @@ def test_a_wait_beyond_the_digits_of_time_is_refused(depth):
         mode_window(s, m, 1e-15 ** (1 / power), noise_modes=2, depth=depth)
     early = mode_window(s, m, 1e-11 ** (1 / power), noise_modes=2, depth=depth)
     assert early.t_opt < early.t_star < early.t_memorisation < math.inf
+
+
+@pytest.mark.parametrize("null", [0.0, 6e-17, 1e-16])
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_null_mode_is_never_memorised(null, unit, depth):
+    s = unit * np.array([2.0, 1.0, null])
+    options = {"depth": depth, "a0": 1e-4 * unit}
+    assert memorisation_time(s, noise_modes=2, **options) == math.inf
+    assert 0 < memorisation_time(s, noise_modes=1, **options) < math.inf

@@ -150,7 +150,8 @@ class TestWhiten:
 
     @pytest.mark.parametrize(("rtol", "columns"), [(1e-8, 2), (1e-3, 1)])
     def test_rtol_sets_the_smallest_direction(self, rtol, columns):
-        white, _ = whiten(gaussian(30, 2) * [1.0, 1e-5], rtol=rtol)
+        turned = [[1.0, 1.0], [1.0, -1.0]]  # in their own units the inputs depend on each other
+        white, _ = whiten(gaussian(30, 2) * [1.0, 1e-5] @ turned, rtol=rtol)
         assert white.shape == (30, columns)
 
     @pytest.mark.parametrize(
@@ -493,3 +494,20 @@ class TestDigits:
     def test_bad_input(self, change, message):
         with pytest.raises(ValueError, match=message):
             digits_task(**change, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("unit", [[1, 1e-9], [1e-30, 1], [1e12, 1e-12]])
+def test_an_input_is_not_dropped_for_its_unit(unit):
+    x = np.random.default_rng(0).standard_normal((50, 2))
+    task, plain = linear_task(x * unit, x), linear_task(x, x)
+    assert task.sigma.shape == (2, 2)
+    np.testing.assert_allclose(task.modes.s, plain.modes.s, rtol=1e-9)
+    np.testing.assert_allclose(task.x.T @ task.x / 50, np.eye(2), atol=1e-12)
+
+
+def test_constant_and_dependent_inputs_are_dropped_in_any_unit():
+    x = np.random.default_rng(0).standard_normal((50, 2))
+    for unit in (1e-9, 1.0, 1e9):
+        constant, twice = unit * np.full((50, 1), 3.0), unit * x @ [[1.0], [2.0]]
+        for more in (constant, twice, np.hstack([constant, twice])):
+            assert linear_task(np.hstack([x, more]), x).sigma.shape == (2, 2)
