@@ -7,6 +7,7 @@ validates and converts in one line.  All errors are ``ValueError`` and end with 
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from itertools import pairwise
 
 import numpy as np
@@ -93,14 +94,32 @@ def as_common(**given: ArrayLike) -> list[Float[np.ndarray, "..."]]:
         raise ValueError(f"shapes do not fit together: {shapes}; give one of each") from None
 
 
-def in_range(name: str, array: ArrayLike, hint: str = "") -> np.ndarray:
-    """A result that must be finite where the input is."""
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} leaves the range of floating-point numbers: "
-            + (hint or "choose units in which strengths and times are nearer to one")
-        )
-    return np.asarray(array)
+def in_range(function: Callable) -> Callable:
+    """Refuse the input for which a function with finite results leaves the range of floats."""
+
+    @wraps(function)
+    def checked(*args, **kwargs):
+        try:
+            with np.errstate(all="ignore"):
+                result = function(*args, **kwargs)
+        except (OverflowError, ZeroDivisionError):
+            result = math.inf
+        if not _is_finite(result):
+            raise ValueError(
+                f"{function.__name__} leaves the range of floating-point numbers with this input: "
+                "choose units in which strengths, times and noise are nearer to one"
+            )
+        return result
+
+    return checked
+
+
+def _is_finite(result: object) -> bool:
+    if hasattr(result, "__dict__"):
+        return all(map(_is_finite, vars(result).values()))
+    if isinstance(result, tuple | list):
+        return all(map(_is_finite, result))
+    return not isinstance(result, np.ndarray | float) or bool(np.isfinite(result).all())
 
 
 def as_vector(name: str, value: ArrayLike) -> Float[np.ndarray, "n"]:
@@ -373,6 +392,8 @@ def as_spiked(
     as_shape(n_out=shape[0], n_in=shape[1])
     spikes = as_some("strengths", strengths, as_positive)
     level = as_amount("noise", noise, "it is a standard deviation")
+    if max(level, spikes.max(initial=0)) >= _SCALE:
+        raise ValueError(f"strengths and noise must be below {_SCALE:g}: choose another unit")
     if spikes.size > min(shape):
         raise ValueError(
             f"strengths must have at most min(n_out, n_in) = {min(shape)} entries: "

@@ -19,6 +19,7 @@ from dlnlib._checks import (
     as_size,
     as_start,
     as_widths,
+    in_range,
 )
 from dlnlib.tasks import Modes
 from dlnlib.tasks.basis import haar
@@ -144,6 +145,7 @@ def aligned_weights(
     return [(embed * root) @ modes.v.T, *middle, (modes.u * root) @ embed.T]
 
 
+@in_range
 def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
     """End-to-end map W_L ... W_1.
 
@@ -165,6 +167,7 @@ def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
     return reduce(lambda inner, outer: outer @ inner, _chained(weights))
 
 
+@in_range
 def balance(weights: Sequence[np.ndarray]) -> list[Float[np.ndarray, "... h h"]]:
     """What gradient flow conserves at each hidden layer: W_{l+1}^T W_{l+1} - W_l W_l^T.
 

@@ -18,6 +18,7 @@ from dlnlib._checks import (
     as_shaped,
     as_single,
     as_times,
+    in_range,
 )
 from dlnlib._compiled import in_blocks
 from dlnlib.modes.clock import (
@@ -32,6 +33,7 @@ from dlnlib.modes.clock import (
 _BLOCK = 128  # rows of time per block: a block of 1,000 modes stays in the second-level cache
 
 
+@in_range
 def mode_strength(
     t: ArrayLike, s: ArrayLike, a0: ArrayLike, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "T K"]:
@@ -89,6 +91,7 @@ def mode_strength(
     return strength
 
 
+@in_range
 def growth_rate(
     a: ArrayLike, s: ArrayLike, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "..."]:
@@ -126,6 +129,7 @@ def growth_rate(
     return rate
 
 
+@in_range
 def learning_time(
     s: ArrayLike, a0: ArrayLike, fraction: float = 0.5, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "K"]:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from dlnlib._checks import SIGN_HINT, START_HINT, as_common, as_positive, as_shaped
+from dlnlib._checks import SIGN_HINT, START_HINT, as_common, as_positive, as_shaped, in_range
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix.bulk import bulk_nodes
 from dlnlib.random_matrix.spike import as_noisy, bulk_edge
@@ -43,6 +43,7 @@ def critical_dimension(s: ArrayLike, n: ArrayLike, a0: ArrayLike) -> Float[np.nd
         return np.asarray(np.exp(2 * (1 - n / s) * np.log(s / a0)))
 
 
+@in_range
 def sharp_critical_dimension(
     s: ArrayLike, a0: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "..."]:

@@ -7,7 +7,15 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from dlnlib._checks import START_HINT, as_count, as_nonnegative, as_scalar, as_some, as_times
+from dlnlib._checks import (
+    START_HINT,
+    as_count,
+    as_nonnegative,
+    as_scalar,
+    as_some,
+    as_times,
+    in_range,
+)
 from dlnlib.modes import mode_strength
 from dlnlib.random_matrix.bulk import bulk_measure
 from dlnlib.random_matrix.spike import STRENGTH_HINT, as_model, detection_threshold, spike_forward
@@ -38,6 +46,7 @@ class InfiniteNetwork:
     bulk_fit: Float[np.ndarray, "T"]
 
 
+@in_range
 def infinite_network(
     t: ArrayLike,
     strengths: ArrayLike,

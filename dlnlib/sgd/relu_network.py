@@ -6,7 +6,16 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_list, as_matrix, as_nonnegative, as_numbers, as_vector
+from dlnlib._checks import (
+    as_count,
+    as_list,
+    as_matrix,
+    as_nonnegative,
+    as_numbers,
+    as_samples,
+    as_vector,
+    in_range,
+)
 
 _WIDTHS = "the widths are inputs, hidden layers, then 1 output, as in (1, 100, 1)"
 
@@ -86,6 +95,7 @@ class ReLUNetwork:
         pairs = zip(self._layers(theta), self.biases, strict=True)
         return [block[..., m, :] if has else None for (block, m), has in pairs]
 
+    @in_range
     def predict(self, theta: ArrayLike, x: ArrayLike) -> Float[np.ndarray, "... n"]:
         """Predictions (..., n) for the inputs (n, in), one row per sample.
 
@@ -93,20 +103,24 @@ class ReLUNetwork:
         """
         return self._outputs(theta, x)[-1][..., 0]
 
+    @in_range
     def features(self, theta: ArrayLike, x: ArrayLike) -> list[Float[np.ndarray, "... n _"]]:
         """Units (..., n, width) of the hidden layers, the first one first."""
         return self._outputs(theta, x)[1:-1]
 
+    @in_range
     def loss(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "..."]:
         """Mean square of the residuals, (...)."""
-        return np.asarray(np.mean((self.predict(theta, x) - as_vector("y", y)) ** 2, axis=-1))
+        return np.asarray(np.mean(self._residual(theta, x, y) ** 2, axis=-1))
 
+    @in_range
     def gradient(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "... P"]:
         """Gradient (..., P) of the loss."""
-        residual = self.predict(theta, x) - as_vector("y", y)
+        residual = self._residual(theta, x, y)
         jacobian = self.jacobian(theta, x)
         return 2 / residual.shape[-1] * (residual[..., None, :] @ jacobian)[..., 0, :]
 
+    @in_range
     def jacobian(self, theta: ArrayLike, x: ArrayLike) -> Float[np.ndarray, "... n P"]:
         """Gradients (..., n, P) of the predictions, one row per sample, all samples at once."""
         outputs, blocks = self._outputs(theta, x), self._layers(theta)
@@ -122,6 +136,9 @@ class ReLUNetwork:
             if layer:
                 slope = (slope @ block[..., :m, :].swapaxes(-1, -2)) * (h > 0)
         return rows
+
+    def _residual(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        return self.predict(theta, x) - as_samples(x, y)[1]
 
     def _layers(self, theta: ArrayLike) -> list[tuple[np.ndarray, int]]:
         """The block (..., m + has bias, k) of each layer, with m."""

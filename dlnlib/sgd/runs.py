@@ -70,7 +70,7 @@ def streams(
 def as_iterations(record: ArrayLike | None, steps: int) -> Int[np.ndarray, "T"]:
     """Iterations to record, increasing; the first and the last by default."""
     given = as_times([0, steps] if record is None else record)
-    iterations = given.astype(int)
+    iterations = np.minimum(given, steps + 1).astype(int)
     if (given != iterations).any() or iterations[-1] > steps or (np.diff(iterations) == 0).any():
         raise ValueError(
             f"record must hold different whole numbers of iterations, at most {steps}: "

@@ -16,6 +16,7 @@ from dlnlib._checks import (
     as_numbers,
     as_scalar,
     as_vector,
+    in_range,
 )
 from dlnlib.sgd.diagonal import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib.sgd.diagonal_kernel import Diffusion, diffusion_steps
@@ -25,6 +26,7 @@ _KINDS = {"centred": 0, "diagonal": 1, "isotropic": 2}
 _CHUNK = 2**18  # Brownian increments held at a time
 
 
+@in_range
 def gradient_covariance(
     jacobian: ArrayLike,
     residuals: ArrayLike,

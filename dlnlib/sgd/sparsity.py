@@ -20,6 +20,7 @@ from dlnlib._checks import (
     as_nonnegative,
     as_number,
     as_numbers,
+    in_range,
 )
 from dlnlib.entropy import effective_modes
 from dlnlib.sgd.tasks import ReLUTask
@@ -87,6 +88,7 @@ def diagonal_sparsity(
     )
 
 
+@in_range
 def relu_sparsity(
     task: ReLUTask, theta: ArrayLike, *, l0_above: float = 1e-10, rank_above: float = 1e-4
 ) -> Sparsity:
@@ -140,8 +142,10 @@ def relu_sparsity(
 
 def _spread_of_modes(a: Float[np.ndarray, "... K"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Effective modes with the powers 2 and 1, and l1 over l2."""
-    l1 = np.abs(a).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1))
-    return effective_modes(a), effective_modes(a, power=1), np.asarray(l1)
+    effective, size = effective_modes(a), np.abs(a)
+    size = size / size.max(axis=-1, keepdims=True)
+    l1 = size.sum(axis=-1) / np.sqrt((size**2).sum(axis=-1))
+    return effective, effective_modes(a, power=1), np.asarray(l1)
 
 
 def feature_sparsity(features: ArrayLike, *, correlation: float) -> float:

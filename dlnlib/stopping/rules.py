@@ -339,7 +339,7 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     2.0
     """
     if not run.t[0] <= (stop := as_amount("stop", stop)) <= run.t[-1]:
-        raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")
+        raise ValueError(f"stop={stop:g} lies outside the run: {run.t[0]:g} to {run.t[-1]:g}")
     other = run if best is None else best
     error = float(CubicSpline(run.t, run.test_error)(stop))
     return error / lowest(other.t, other.test_error)[1]

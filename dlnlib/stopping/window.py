@@ -23,6 +23,7 @@ from dlnlib._checks import (
     as_shaped,
     as_start,
     as_vector,
+    in_range,
 )
 from dlnlib.modes.clock import rise_clock
 from dlnlib.stopping.mode_tables import Flow, mode_flow
@@ -206,6 +207,7 @@ def as_variant(variant: str, level: float) -> tuple[bool, float]:
     return chosen == "share", as_fraction("level", level, "it is a share of the energy")
 
 
+@in_range
 def two_level_window(
     s: ArrayLike, m: ArrayLike, n: float, a0: float, *, tau: float = 1.0
 ) -> StoppingWindow:
@@ -259,6 +261,7 @@ def two_level_window(
     return StoppingWindow(*(x if strong.ndim else float(x) for x in (*first, late)))
 
 
+@in_range
 def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np.ndarray, "..."]:
     """Test error ``|W - W*|_F^2`` of aligned modes, sum_k (a_k^2 - 2 a_k m_k) + energy.
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_finite, as_matrix, as_scalar
+from dlnlib._checks import as_finite, as_matrix, as_scalar, in_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +159,7 @@ def haar(n: int, k: int, rng: np.random.Generator) -> Float[np.ndarray, "n k"]:
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)  # undoes the signs that LAPACK chooses
 
 
+@in_range
 def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
     """Mode strengths a_k = u_k^T W v_k of end-to-end maps.
 
