@@ -233,7 +233,7 @@ def _shares_at(
 
 
 Span = tuple[int, float, float]  # direction (-1, 0 or 1), start, end
-_CONSTANT = 1e-9  # a range (of an entropy, in nats) that is rounding
+_CONSTANT = 1e-9  # a range, of the largest value, that is rounding
 
 
 def monotone_spans(
@@ -245,7 +245,7 @@ def monotone_spans(
 ) -> list[Span]:
     """Directions of H over time, without movements and rests that are too small to count."""
     spread = float(np.ptp(h))
-    if spread < _CONSTANT:
+    if spread <= _CONSTANT * np.abs(h).max():
         return [(0, float(t[0]), float(t[-1]))]
     slope = t * velocity / spread
     cuts = np.sort(np.concatenate([crossings(t, slope, level) for level in (-tol, tol)]))

@@ -179,7 +179,7 @@ def _turned(start: np.ndarray, sigma: np.ndarray) -> bool:
         if s[-1] <= 8 * len(s) * np.finfo(float).eps * s[0]:
             return False
         signs.append(np.linalg.slogdet(matrix)[0])
-    return signs[0] != signs[1]
+    return bool(signs[0] != signs[1])
 
 
 def exact_flow(

@@ -120,7 +120,9 @@ def growth_rate(
     a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")
     s = as_nonnegative("s", s, SIGN_HINT)
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
-        raise ValueError(f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}")
+        raise ValueError(
+            f"a needs one strength per mode in its last axis: got shape {a.shape} for {s.size} modes"
+        )
     s = s[0] if s.size == 1 else s
     rate = np.array(s - a)
     rate *= layers(depth) / tau

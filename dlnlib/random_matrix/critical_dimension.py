@@ -95,8 +95,8 @@ def _most_signal(s, a0, edge, bulk, depth) -> float:
         return np.log((a[:, :-1] / a[:, -1:]) ** 2 @ density)
 
     t = 3 * learning_time([edge], a0, (1 + a0 / edge) / 2, depth=depth)[0]
-    grid = t * np.linspace(0, 1, 513)
-    best = int(noise(grid).argmin())
+    grid = np.linspace(0, 1, 513)
+    best = int(noise(t * grid).argmin())
     ends = grid[max(best - 1, 0)], grid[min(best + 1, 512)]
-    found = minimize_scalar(lambda t: noise([t])[0], bounds=ends)
+    found = minimize_scalar(lambda u: noise([t * u])[0], bounds=ends)
     return max(float(np.exp(-found.fun)), s**2 / float(x**2 @ density))  # or at the end

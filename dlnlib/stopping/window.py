@@ -286,7 +286,7 @@ def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np
     """
     energy = as_amount("energy", energy)
     strength, target = as_finite("a", a), as_finite("m", m)
-    if target.ndim > 1 or (target.size > 1 and strength.shape[-1:] != target.shape):
+    if target.ndim > 1 or (target.size != 1 and strength.shape[-1:] != target.shape):
         raise ValueError(
             f"m needs one target per mode: got shape {target.shape} for a of {strength.shape}"
         )
