@@ -121,7 +121,7 @@ def growth_rate(
     s = as_nonnegative("s", s, SIGN_HINT)
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
         raise ValueError(
-            f"a needs one entry per mode in its last axis: got shape {a.shape} for {s.size} modes"
+            f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}: give one of each"
         )
     s = s[0] if s.size == 1 else s
     rate = np.array(s - a)
