@@ -131,7 +131,8 @@ def entropy_phases(t: ArrayLike, h: ArrayLike, *, tol: float = 0.05) -> Phases:
     signal alike: a level of strength s is learned at a time ~ 1/s in a time ~ 1/s.  As a0 -> 0
     these transitions become steps in log t, at fixed ratios of time, so that no phase is lost by a
     smaller start.  The wait before the first movement has no beginning in log t and belongs to
-    that movement.
+    that movement.  A plateau is a matter of slope alone: a movement of up to ``tol`` of the range
+    within a plateau stays hidden, and several of them in a row can add up to more.
     A rise of H is not memorisation: late signal modes raise it too.
 
     Examples
@@ -232,7 +233,7 @@ def _shares_at(
 
 
 Span = tuple[int, float, float]  # direction (-1, 0 or 1), start, end
-_CONSTANT = 1e-9  # a range (of an entropy, in nats) that is rounding
+_CONSTANT = 1e-9  # a range, of the largest value, that is rounding
 
 
 def monotone_spans(
@@ -244,7 +245,7 @@ def monotone_spans(
 ) -> list[Span]:
     """Directions of H over time, without movements and rests that are too small to count."""
     spread = float(np.ptp(h))
-    if spread < _CONSTANT:
+    if spread <= _CONSTANT * np.abs(h).max():
         return [(0, float(t[0]), float(t[-1]))]
     slope = t * velocity / spread
     cuts = np.sort(np.concatenate([crossings(t, slope, level) for level in (-tol, tol)]))
@@ -294,4 +295,6 @@ def _short(span: Span, tol: float) -> bool:
 def _turn(turns: np.ndarray, t: np.ndarray, h: np.ndarray, rest: Span, direction: int) -> float:
     """Where H turns during a rest: at its least value if it rises afterwards, else its largest."""
     inside = turns[(turns >= rest[1]) & (turns <= rest[2])]
+    if not inside.size:  # H has turned before, or not at all: the rest only separates movements
+        inside = np.append(t[(t > rest[1]) & (t < rest[2])], rest[1:])
     return float(inside[np.argmin(direction * np.interp(inside, t, h))])

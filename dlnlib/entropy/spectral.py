@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_scalar
+from dlnlib._checks import as_numbers, as_scalar
 from dlnlib._compiled import in_blocks
 
 _BLOCK = 262_144  # entries: a turn of a thread; its rows are cached one by one
@@ -34,7 +34,7 @@ class EntropyDynamics:
 
 def as_strengths(a: ArrayLike) -> Float[np.ndarray, "... K"]:
     """Mode strengths with at least one mode in the last axis."""
-    strengths = np.atleast_1d(np.asarray(a, dtype=float))
+    strengths = np.atleast_1d(as_numbers("a", a))
     if strengths.shape[-1] == 0:
         raise ValueError(f"a needs at least one mode in its last axis: got shape {strengths.shape}")
     return strengths
@@ -42,7 +42,7 @@ def as_strengths(a: ArrayLike) -> Float[np.ndarray, "... K"]:
 
 def as_rates(g: ArrayLike, strengths: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Growth rates, one per strength."""
-    rates = np.atleast_1d(np.asarray(g, dtype=float))
+    rates = np.atleast_1d(as_numbers("g", g))
     if rates.shape != strengths.shape:
         raise ValueError(
             f"g needs one growth rate per mode strength: got shape {rates.shape} for a of shape "

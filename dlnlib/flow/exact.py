@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import blas
 from scipy.special import exprel
 
-from dlnlib._checks import as_scalar, as_times
+from dlnlib._checks import as_list, as_scalar, as_times
 from dlnlib.flow.trajectory import Trajectory, reduced
 from dlnlib.flow.weights import balance
 
@@ -166,6 +166,22 @@ def riccati_factor(
     return base
 
 
+def _turned(start: np.ndarray, sigma: np.ndarray) -> bool:
+    """Whether the determinants of two square maps certainly differ in sign.
+
+    A balanced flow keeps that of its map, which for a narrow hidden layer is zero.
+    """
+    if len(sigma) != sigma.shape[1]:
+        return False
+    signs = []
+    for matrix in (start, sigma):
+        s = np.linalg.svd(matrix, compute_uv=False)
+        if s[-1] <= 8 * len(s) * np.finfo(float).eps * s[0]:
+            return False
+        signs.append(np.linalg.slogdet(matrix)[0])
+    return bool(signs[0] != signs[1])
+
+
 def exact_flow(
     t: ArrayLike, weights: Sequence[ArrayLike], sigma: ArrayLike, *, tau: float = 1.0
 ) -> Trajectory:
@@ -217,6 +233,7 @@ def exact_flow(
     [0.0, 2.657, 3.162]
     """
     times, tau = as_times(t), as_scalar("tau", tau)
+    weights = as_list("weights", weights, "pass them first layer first, as [W1, W2]")
     if len(weights) > 2:
         raise ValueError(
             f"the exact solution is for two layers: got {len(weights)}; use gradient_flow"
@@ -226,6 +243,11 @@ def exact_flow(
     if len(w1) > sum(sigma.shape):  # QQ^T sees no more of a wide hidden layer than this span
         span, _ = np.linalg.qr(np.hstack([w1, w2.T]))
         w1, w2 = span.T @ w1, w2 @ span
+    if lam == 0 and _turned(w2 @ w1, sigma):
+        raise ValueError(
+            "the flow from this start ends at a saddle: the determinant of its map keeps its sign "
+            "and that of sigma has the other; flip the sign of one row of W2, or use gradient_flow"
+        )
     basis = RiccatiBasis.of(sigma, lam)
     order, rows, column = start_in_basis(basis.rates, basis.split(w1, w2))
     back = np.argsort(order)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_matrix, as_scalar, as_times
+from dlnlib._checks import as_amount, as_fraction, as_matrix, as_scalar, as_times
 from dlnlib.flow.trajectory import Trajectory, reduced
 
 
@@ -57,16 +57,36 @@ def gradient_flow(
     """
     times, tau = as_times(t), as_scalar("tau", tau)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)
-    gradient = _gradient(sigma, sigma_xx)
+    gradient, rtol, atol = _gradient(sigma, sigma_xx), *as_tolerances(rtol, atol)
     unpack = _unpacking([w.shape for w in start])
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
         return np.concatenate([g.ravel() for g in gradient(unpack(flat))]) / tau
 
     # Left to itself the method steps as far as it is stable, and interpolates poorly between.
-    options = {"rtol": rtol, "atol": atol, "max_step": 4 * tau / _rate(start, sigma, sigma_xx)}
+    rate = _rate(start, sigma, sigma_xx)
+    with np.errstate(over="ignore"):
+        longest = 4 * tau / np.float64(rate)
+    if times[-1] / _MOST_EFOLDS > longest / 4:
+        raise ValueError(
+            f"t ends after more than {_MOST_EFOLDS:g} e-folds of the fastest mode, of rate "
+            f"{rate / tau:.3g}: end earlier, or use exact_flow"
+        )
+    options = {"rtol": rtol, "atol": atol, "max_step": longest}
     path = _integrated(velocity, np.concatenate([w.ravel() for w in start]), times, options)
     return Trajectory(times, unpack(path), left, right, _rotation_known=True)
+
+
+_MOST_STEPS = 10**8
+_MOST_EFOLDS = 1e7  # e-folds of the fastest mode that an integrator can follow
+
+
+def as_tolerances(rtol: float, atol: float) -> tuple[float, float]:
+    """Tolerances that an integrator can keep in double precision."""
+    rtol, atol = as_fraction("rtol", rtol, "it is a relative error"), as_amount("atol", atol)
+    if rtol < 1e-13:
+        raise ValueError(f"rtol must be at least 1e-13: got {rtol:g}; floats have 16 digits")
+    return rtol, atol
 
 
 def _unpacking(shapes: list[tuple[int, int]]) -> Callable[[np.ndarray], list[np.ndarray]]:
@@ -87,7 +107,10 @@ def _integrated(velocity: Callable, start: np.ndarray, t: np.ndarray, options: d
         return np.broadcast_to(start, (t.size, start.size))
     solution = solve_ivp(velocity, (0.0, asked[-1]), start, "DOP853", t_eval=asked, **options)
     if not solution.success:
-        raise RuntimeError(f"gradient flow was not integrated: {solution.message}")
+        raise RuntimeError(
+            f"gradient flow was not integrated: {solution.message}; choose a start and a task "
+            "nearer to one in size"
+        )
     return solution.y.T[where]
 
 
@@ -131,8 +154,11 @@ def gradient_descent(
     [[0.01, 0.01], [2.997, 0.34], [3.0, 1.0]]
     """
     asked, lr = as_times(steps), as_scalar("lr", lr)
-    if (asked % 1 != 0).any():
-        raise ValueError("steps must be whole numbers of gradient steps")
+    if (asked % 1 != 0).any() or asked[-1] > _MOST_STEPS:
+        raise ValueError(
+            f"steps must be whole numbers of gradient steps, at most {_MOST_STEPS:,}: "
+            "use gradient_flow or exact_flow for longer times"
+        )
     current, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient = _gradient(sigma, sigma_xx)
     layers = [np.empty((asked.size, *w.shape)) for w in current]
@@ -181,7 +207,7 @@ def _rate(weights: list[np.ndarray], sigma: np.ndarray, sigma_xx: ArrayLike | No
     """Fastest relaxation rate (in units of 1/tau), at the start or at the balanced minimum."""
     size = np.array([np.linalg.norm(w, 2) for w in weights])
     spread = 1.0 if sigma_xx is None else float(np.linalg.norm(sigma_xx, 2))
-    end = np.linalg.norm(sigma, 2) / spread
+    end = np.linalg.norm(sigma, 2) / (spread or 1.0)
     begin = sum(np.prod(np.delete(size, layer) ** 2) for layer in range(size.size))
     rate = spread * (begin + size.size * end ** (2 - 2 / size.size))
     return max(float(rate), np.finfo(float).tiny)

@@ -1,5 +1,6 @@
 """Weight matrices: starts, the end-to-end map, and what the flow conserves."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
@@ -8,7 +9,18 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_depth, as_scalar, as_start
+from dlnlib._checks import (
+    as_count,
+    as_depth,
+    as_list,
+    as_number,
+    as_numbers,
+    as_shape,
+    as_size,
+    as_start,
+    as_widths,
+    in_range,
+)
 from dlnlib.tasks import Modes
 from dlnlib.tasks.basis import haar
 
@@ -37,11 +49,10 @@ def gaussian_weights(
     >>> [w.shape for w in weights]
     [(3, 4), (2, 3)]
     """
-    scale = as_scalar("scale", scale, "at zero weights the gradient vanishes")
-    if len(widths) < 3 or min(widths) < 1:
-        raise ValueError(
-            f"widths must list input, hidden and output sizes, each >= 1: got {list(widths)}"
-        )
+    scale, widths = (
+        as_size("scale", scale, "at zero weights the gradient vanishes"),
+        as_widths(widths),
+    )
     return [scale * rng.standard_normal((n_out, n_in)) for n_in, n_out in pairwise(widths)]
 
 
@@ -70,12 +81,13 @@ def balanced_weights(
     >>> np.abs(w2.T @ w2 - w1 @ w1.T - 0.5 * np.eye(3)).max().round(6).item()
     0.0
     """
+    widths, balance = as_widths(widths), as_number("balance", balance)
     if len(widths) != 3:
-        raise ValueError(f"widths must be (n_in, hidden, n_out): got {list(widths)}")
+        raise ValueError(f"widths must be (n_in, hidden, n_out): got {widths}")
     n_in, hidden, n_out = widths
     if (balance > 0 and n_out < hidden) or (balance < 0 and n_in < hidden):
         raise ValueError(
-            f"no start with balance={balance:g} exists for widths {list(widths)}: the larger layer "
+            f"no start with balance={balance:g} exists for widths {widths}: the larger layer "
             "would need rank hidden; widen it, narrow the hidden layer, or use balance=0"
         )
     rank = min(widths)
@@ -121,12 +133,11 @@ def aligned_weights(
     [[0.01, 0.0], [0.0, 0.01]]
     """
     rank = modes.s.size
-    hidden = rank if hidden is None else hidden
-    if hidden < rank:
-        raise ValueError(
-            f"an aligned start needs one hidden unit per mode: got hidden={hidden} for {rank} "
-            "modes; widen the hidden layer or keep fewer modes"
-        )
+    hint = "an aligned start needs one hidden unit per mode; widen it or keep fewer modes"
+    hidden = rank if hidden is None else as_count("hidden", hidden, rank, hint)
+    as_shape(hidden=hidden, rank=rank)
+    if as_depth(depth) == math.inf:
+        raise ValueError("depth must be finite here: the start is a list of weight matrices")
     n_layers = int(as_depth(depth))
     root = as_start(a0, rank) ** (1 / n_layers)
     embed = np.eye(hidden, rank)
@@ -134,6 +145,7 @@ def aligned_weights(
     return [(embed * root) @ modes.v.T, *middle, (modes.u * root) @ embed.T]
 
 
+@in_range
 def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
     """End-to-end map W_L ... W_1.
 
@@ -152,9 +164,10 @@ def product(weights: Sequence[np.ndarray]) -> Float[np.ndarray, "... out in"]:
     >>> product([np.diag([2.0, 1.0]), np.diag([0.5, 3.0])]).tolist()
     [[1.0, 0.0], [0.0, 3.0]]
     """
-    return reduce(lambda inner, outer: outer @ inner, weights)
+    return reduce(lambda inner, outer: outer @ inner, _chained(weights))
 
 
+@in_range
 def balance(weights: Sequence[np.ndarray]) -> list[Float[np.ndarray, "... h h"]]:
     """What gradient flow conserves at each hidden layer: W_{l+1}^T W_{l+1} - W_l W_l^T.
 
@@ -172,4 +185,18 @@ def balance(weights: Sequence[np.ndarray]) -> list[Float[np.ndarray, "... h h"]]
     >>> balance([np.diag([2.0, 1.0]), np.diag([2.0, 3.0])])[0].tolist()
     [[0.0, 0.0], [0.0, 8.0]]
     """
-    return [outer.mT @ outer - inner @ inner.mT for inner, outer in pairwise(weights)]
+    return [outer.mT @ outer - inner @ inner.mT for inner, outer in pairwise(_chained(weights))]
+
+
+def _chained(weights: Sequence[ArrayLike]) -> list[Float[np.ndarray, "..."]]:
+    """Arrays (..., n_l, n_{l-1}) whose shapes chain."""
+    layers = as_list("weights", weights, "pass them first layer first, as [W1, W2]")
+    layers = [as_numbers(f"W{layer}", w) for layer, w in enumerate(layers, start=1)]
+    flat = not layers or min(w.ndim for w in layers) < 2
+    if flat or any(inner.shape[-2] != outer.shape[-1] for inner, outer in pairwise(layers)):
+        shapes = [w.shape for w in layers]
+        raise ValueError(
+            f"weights must be matrices whose shapes chain, first layer first: got {shapes}; "
+            "a transpose may be missing"
+        )
+    return layers

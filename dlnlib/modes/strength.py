@@ -16,7 +16,9 @@ from dlnlib._checks import (
     as_positive,
     as_scalar,
     as_shaped,
+    as_single,
     as_times,
+    in_range,
 )
 from dlnlib._compiled import in_blocks
 from dlnlib.modes.clock import (
@@ -31,6 +33,7 @@ from dlnlib.modes.clock import (
 _BLOCK = 128  # rows of time per block: a block of 1,000 modes stays in the second-level cache
 
 
+@in_range
 def mode_strength(
     t: ArrayLike, s: ArrayLike, a0: ArrayLike, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "T K"]:
@@ -88,6 +91,7 @@ def mode_strength(
     return strength
 
 
+@in_range
 def growth_rate(
     a: ArrayLike, s: ArrayLike, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "..."]:
@@ -116,7 +120,9 @@ def growth_rate(
     a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")
     s = as_nonnegative("s", s, SIGN_HINT)
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
-        raise ValueError(f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}")
+        raise ValueError(
+            f"a has {a.shape[-1:]} modes in its last axis but s has {s.size}: give one of each"
+        )
     s = s[0] if s.size == 1 else s
     rate = np.array(s - a)
     rate *= layers(depth) / tau
@@ -125,6 +131,7 @@ def growth_rate(
     return rate
 
 
+@in_range
 def learning_time(
     s: ArrayLike, a0: ArrayLike, fraction: float = 0.5, *, tau: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "K"]:
@@ -157,6 +164,7 @@ def learning_time(
             f"a0 must lie in (0, s): got a0={a0[k]:g} for s={s[k]:g}; "
             "the mode has no rising branch otherwise"
         )
+    fraction = as_single("fraction", fraction)
     if not 0 < fraction < 1 or (fraction * s < a0).any():
         raise ValueError(
             f"fraction must lie between a0/s and 1: got {fraction:g} for a0/s up to "

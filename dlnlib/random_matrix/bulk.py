@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import SIGN_HINT, as_count, as_nonnegative, as_shaped
+from dlnlib._checks import SIGN_HINT, as_count, as_nonnegative, as_shaped, in_range
 from dlnlib.random_matrix.spike import (
     STRENGTH_HINT,
     Spike,
@@ -27,6 +27,7 @@ _NODE, _WEIGHT = np.polynomial.legendre.leggauss(240)
 _THETA, _STEP = np.pi / 2 * (_NODE + 1), np.pi / 2 * _WEIGHT
 
 
+@in_range
 def bulk_density(
     x: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0
 ) -> Float[np.ndarray, "..."]:
@@ -59,6 +60,7 @@ def bulk_density(
     return np.asarray(root / (np.pi * min(1.0, aspect) * noise**2))
 
 
+@in_range
 def bulk_target(
     x: ArrayLike, s0: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0
 ) -> Float[np.ndarray, "..."]:
@@ -155,6 +157,7 @@ def bulk_measure(
     )
 
 
+@in_range
 def bulk_quantiles(
     count: int, *, noise: float = 1.0, aspect: float = 1.0
 ) -> Float[np.ndarray, "count"]:
@@ -189,6 +192,7 @@ def bulk_quantiles(
     return noise * np.sqrt(square(np.interp(shares, above / weight.sum(), theta)))
 
 
+@in_range
 def typical_spectrum(
     strengths: ArrayLike, modes: int, *, noise: float = 1.0, aspect: float = 1.0
 ) -> Spike:

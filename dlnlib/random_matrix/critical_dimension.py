@@ -5,7 +5,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from dlnlib._checks import SIGN_HINT, START_HINT, as_positive, as_shaped
+from dlnlib._checks import SIGN_HINT, START_HINT, as_common, as_positive, as_shaped, in_range
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix.bulk import bulk_nodes
 from dlnlib.random_matrix.spike import as_noisy, bulk_edge
@@ -32,9 +32,7 @@ def critical_dimension(s: ArrayLike, n: ArrayLike, a0: ArrayLike) -> Float[np.nd
     >>> critical_dimension([2.5, 4.0], 2.0, 1e-2).round(1).tolist()
     [9.1, 400.0]
     """
-    s, n, a0 = np.broadcast_arrays(
-        as_shaped("s", s, SIGN_HINT), as_shaped("n", n, SIGN_HINT), as_shaped("a0", a0)
-    )
+    s, n, a0 = as_common(s=as_shaped("s", s, SIGN_HINT), n=as_shaped("n", n, SIGN_HINT), a0=a0)
     as_positive("a0", a0.ravel(), START_HINT)
     if (a0 >= s).any() or (n > s).any():
         raise ValueError(
@@ -45,6 +43,7 @@ def critical_dimension(s: ArrayLike, n: ArrayLike, a0: ArrayLike) -> Float[np.nd
         return np.asarray(np.exp(2 * (1 - n / s) * np.log(s / a0)))
 
 
+@in_range
 def sharp_critical_dimension(
     s: ArrayLike, a0: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0, depth: float = 2
 ) -> Float[np.ndarray, "..."]:
@@ -76,7 +75,7 @@ def sharp_critical_dimension(
     """
     noise, aspect = as_noisy(noise, aspect)
     edge = bulk_edge(noise=noise, aspect=aspect)
-    s, a0 = np.broadcast_arrays(as_shaped("s", s, SIGN_HINT), as_shaped("a0", a0))
+    s, a0 = as_common(s=as_shaped("s", s, SIGN_HINT), a0=as_shaped("a0", a0))
     if (s < edge).any():
         raise ValueError(f"s must reach the bulk edge {edge:g}: got {s.min():g}; it is noise")
     if (a0 <= 0).any() or (a0 >= edge).any():
@@ -96,8 +95,8 @@ def _most_signal(s, a0, edge, bulk, depth) -> float:
         return np.log((a[:, :-1] / a[:, -1:]) ** 2 @ density)
 
     t = 3 * learning_time([edge], a0, (1 + a0 / edge) / 2, depth=depth)[0]
-    grid = t * np.linspace(0, 1, 513)
-    best = int(noise(grid).argmin())
+    grid = np.linspace(0, 1, 513)
+    best = int(noise(t * grid).argmin())
     ends = grid[max(best - 1, 0)], grid[min(best + 1, 512)]
-    found = minimize_scalar(lambda t: noise([t])[0], bounds=ends)
+    found = minimize_scalar(lambda u: noise([t * u])[0], bounds=ends)
     return max(float(np.exp(-found.fun)), s**2 / float(x**2 @ density))  # or at the end

@@ -7,7 +7,15 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from dlnlib._checks import START_HINT, as_count, as_nonnegative, as_scalar
+from dlnlib._checks import (
+    START_HINT,
+    as_count,
+    as_nonnegative,
+    as_scalar,
+    as_some,
+    as_times,
+    in_range,
+)
 from dlnlib.modes import mode_strength
 from dlnlib.random_matrix.bulk import bulk_measure
 from dlnlib.random_matrix.spike import STRENGTH_HINT, as_model, detection_threshold, spike_forward
@@ -38,6 +46,7 @@ class InfiniteNetwork:
     bulk_fit: Float[np.ndarray, "T"]
 
 
+@in_range
 def infinite_network(
     t: ArrayLike,
     strengths: ArrayLike,
@@ -85,8 +94,7 @@ def infinite_network(
     [3.0, 0.0, 1.39]
     """
     noise, aspect = as_model(noise, aspect)
-    given = as_nonnegative("strengths", strengths, STRENGTH_HINT) if np.size(strengths) else ()
-    s0 = np.asarray(given, dtype=float)
+    s0 = as_some("strengths", strengths, as_nonnegative, STRENGTH_HINT)
     modes = as_count("modes", modes, s0.size + 1, "there are more modes than spikes")
     seen = s0[s0 > detection_threshold(noise=noise, aspect=aspect)]
     spike = spike_forward(seen, noise=noise, aspect=aspect)
@@ -105,7 +113,7 @@ def _weighed(t, a, spike, bulk, teacher) -> InfiniteNetwork:
     total = energy @ count
     fit, bulk_fit = a[:, :spikes] @ spike.m, a[:, spikes:] @ bulk.target
     return InfiniteNetwork(
-        t=np.asarray(t, dtype=float).ravel(),
+        t=as_times(t),
         entropy=np.log(total) + entr(energy) @ count / total,
         test_error=scale[:, 0] ** 2 * total - 2 * (fit + bulk_fit) + teacher,
         signal_share=energy[:, :spikes].sum(axis=1) / total,

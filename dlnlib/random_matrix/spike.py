@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import SIGN_HINT, as_amount, as_scalar, as_shaped
+from dlnlib._checks import SIGN_HINT, as_amount, as_scalar, as_shaped, in_range
 
 STRENGTH_HINT = "the strength of a spike is a singular value of the teacher"
 
@@ -26,6 +26,7 @@ class Spike(NamedTuple):
     m: Float[np.ndarray, "..."]
 
 
+@in_range
 def bulk_edge(*, noise: float = 1.0, aspect: float = 1.0) -> float:
     """Largest singular value of the noise alone, noise (1 + sqrt(aspect)).
 
@@ -49,6 +50,7 @@ def bulk_edge(*, noise: float = 1.0, aspect: float = 1.0) -> float:
     return float(edges(*as_model(noise, aspect))[1])
 
 
+@in_range
 def detection_threshold(*, noise: float = 1.0, aspect: float = 1.0) -> float:
     """Strength above which a spike leaves the bulk, noise aspect^(1/4).
 
@@ -71,6 +73,7 @@ def detection_threshold(*, noise: float = 1.0, aspect: float = 1.0) -> float:
     return float(noise * aspect**0.25)
 
 
+@in_range
 def spike_forward(s0: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0) -> Spike:
     """What is observed of a spike of strength s0, and how much of it is signal.
 
@@ -109,6 +112,7 @@ def edges(noise: float, aspect: float) -> tuple[float, float]:
     return noise * abs(1 - np.sqrt(aspect)), noise * (1 + np.sqrt(aspect))
 
 
+@in_range
 def optimal_shrinker(
     s: ArrayLike, *, noise: float = 1.0, aspect: float = 1.0
 ) -> Float[np.ndarray, "..."]:

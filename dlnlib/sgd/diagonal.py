@@ -1,5 +1,6 @@
 """Diagonal linear networks: gradient flow, gradient descent and SGD, many runs at once."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,20 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from dlnlib._checks import as_amount, as_count, as_matrix, as_samples, as_times, as_vector
+from dlnlib._checks import (
+    as_amount,
+    as_common,
+    as_count,
+    as_matrix,
+    as_samples,
+    as_times,
+    as_vector,
+    in_range,
+)
 from dlnlib.sgd.diagonal_kernel import Data, Drawn, batch_steps, single_steps
 from dlnlib.sgd.runs import Runs, as_batch, as_iterations, as_order, as_step_sizes, streams
 
+_EVALUATIONS = 200_000  # of the gradient in one flow: seconds
 _CHUNK = 2**16  # random numbers drawn at a time
 _LIMIT = 1e8  # residuals this far above the labels never come back: steps then exceed 1 by far
 # Moves (u, v) in place from one iteration to another; -1, or how many iterations it lasted.
@@ -241,6 +252,7 @@ def _tracked(result, start, sums) -> DiagonalRuns:
     return replace(result, alpha_squared=plus * minus * np.exp(gain), shift=shift + initial)
 
 
+@in_range
 def diagonal_flow(
     t: ArrayLike, x: ArrayLike, y: ArrayLike, *, u0: ArrayLike = 0.1, v0: ArrayLike = 0.0
 ) -> DiagonalRuns:
@@ -282,7 +294,11 @@ def diagonal_flow(
         grown, shrunk = plus * np.exp(z), minus * np.exp(-z)
         return (grown + shrunk) / 2, (grown - shrunk) / 2
 
+    turns = itertools.count()
+
     def velocity(_, z):
+        if next(turns) > _EVALUATIONS:
+            raise ValueError("gradient flow takes too many steps up to the last t: end it earlier")
         u, v = weights(z)
         return (start.y - inputs @ (u * v)) @ inputs / n
 
@@ -295,6 +311,7 @@ def diagonal_flow(
     return DiagonalRuns(times, u[None], v[None], np.array([-1]))
 
 
+@in_range
 def diagonal_jacobian(x: ArrayLike, u: ArrayLike, v: ArrayLike) -> Float[np.ndarray, "... n two_d"]:
     """Jacobian of the outputs in the weights (u, v): one row [x v, x u] per sample.
 
@@ -315,7 +332,7 @@ def diagonal_jacobian(x: ArrayLike, u: ArrayLike, v: ArrayLike) -> Float[np.ndar
     [[5.0, 12.0, 3.0, 8.0]]
     """
     inputs = as_matrix("x", x)
-    first, second = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
+    first, second = as_common(u=u, v=v)
     if first.shape[-1:] != inputs.shape[1:]:
         raise ValueError(
             f"u and v need one weight per column of x: got {first.shape[-1:]} for "

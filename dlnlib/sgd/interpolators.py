@@ -25,12 +25,13 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from dlnlib._checks import as_matrix, as_positive, as_samples, as_vector
+from dlnlib._checks import as_matrix, as_positive, as_samples, as_vector, in_range
 
 _TOLERANCE = 1e-13  # of X beta = y, relative to the largest label
 _NEWTON = 100  # steps of one stage; a warm start needs about five
 
 
+@in_range
 def implicit_bias(
     x: ArrayLike, y: ArrayLike, alpha_squared: ArrayLike, shift: ArrayLike = 0.0
 ) -> Float[np.ndarray, "d"]:
@@ -70,6 +71,8 @@ def implicit_bias(
     columns = inputs.shape[1]
     target = np.broadcast_to(np.log(as_positive("alpha_squared", alpha_squared)), columns)
     moved = np.broadcast_to(as_vector("shift", shift), columns)
+    if max(np.abs(target).max(), np.abs(moved).max()) > 1e4:
+        raise ValueError("shift must lie within 1e4: e to its power is beyond all numbers")
     # Warm starts: log alpha^2 and twice the shift change by at most one between two stages.
     stages = max(1, int(np.ceil(max(np.abs(target).max(), 2 * np.abs(moved).max()))))
     dual, beta = np.zeros(len(inputs)), np.zeros(columns)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from dlnlib._checks import as_choice
 from dlnlib.sgd.relu_network import ReLUNetwork
 from dlnlib.sgd.tasks import (
     LINE,
@@ -128,9 +129,7 @@ def published_run(
     >>> task.x.shape, start.shape, order[:4].tolist()
     ((50, 5), (181,), [42, 40, 7, 28])
     """
-    if name not in _PUBLISHED:
-        raise ValueError(f"name must be one of {sorted(_PUBLISHED)}: got {name!r}")
-    make, seed = _PUBLISHED[name]
+    make, seed = _PUBLISHED[as_choice("name", name, _PUBLISHED)]
     weights = TorchNumbers(stream(seed)), TorchNumbers(stream(seed + 1))
     task = make(*weights, stream(seed + 1))
     arrays = {key: getattr(task, key) for key in ("x", "y", "x_test", "y_test")}

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_matrix, as_samples
+from dlnlib._checks import as_matrix, as_numbers, as_samples
 from dlnlib._compiled import in_blocks
 from dlnlib.sgd.relu_kernel import LANES, Data, Layers, sgd_steps
 from dlnlib.sgd.relu_network import ReLUNetwork
@@ -110,7 +110,9 @@ def train_relu(
     """
     x, y = as_samples(as_matrix("x", x, (None, network.widths[0])), y)
     sizes = as_step_sizes(lr)
-    start = as_matrix("start", np.atleast_2d(start), (None, network.n_parameters))
+    start = as_matrix(
+        "start", np.atleast_2d(as_numbers("start", start)), (None, network.n_parameters)
+    )
     if order is None:
         draws = _draws(len(start), len(x), batch, rng)
     else:

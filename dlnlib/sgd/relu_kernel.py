@@ -13,7 +13,7 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -65,9 +65,16 @@ class _Rows:
 
 
 @no_type_check
-def _loop(body):
-    """A compiled function of up to three (array, index) pairs and a number of rows ``n``."""
+def _loop(plain):
+    """A compiled function of three (array, index) pairs and a number of rows ``n``.
 
+    ``plain`` does the same in NumPy, for where nothing is compiled.
+    """
+    return (lambda body: plain) if config.DISABLE_JIT else _compiled_loop
+
+
+@no_type_check
+def _compiled_loop(body):
     def definition(typingctx, c, i, a, j, b, k, n):
         number = types.int64
         signature = types.void(c, number, a, number, b, number, number)
@@ -85,7 +92,7 @@ def _loop(body):
     return intrinsic(definition)
 
 
-@_loop
+@_loop(lambda c, i, a, j, b, k, n: np.add(c[i : i + n], a[j] * b[k : k + n], out=c[i : i + n]))
 @no_type_check
 def _add_scaled(builder, c, a, b, i, j, k, n):
     """Rows c[i + q] += a[j] b[k + q], q < n."""
@@ -96,7 +103,7 @@ def _add_scaled(builder, c, a, b, i, j, k, n):
         c.store(place, builder.fadd(c.load(place), product))
 
 
-@_loop
+@_loop(lambda c, i, a, j, b, k, n: np.multiply(a[j], b[k : k + n], out=c[i : i + n]))
 @no_type_check
 def _set_scaled(builder, c, a, b, i, j, k, n):
     """Rows c[i + q] = a[j] b[k + q], q < n."""
@@ -106,7 +113,13 @@ def _set_scaled(builder, c, a, b, i, j, k, n):
         c.store(builder.add(i, loop.index), builder.fmul(scale, row))
 
 
-@_loop
+@no_type_check
+def _plain_dot(c, i, a, j, b, k, n):
+    for q in range(n):
+        c[i] += a[j + q] * b[k + q]
+
+
+@_loop(_plain_dot)
 @no_type_check
 def _add_dot(builder, c, a, b, i, j, k, n):
     """Row c[i] += sum over q < n of a[j + q] b[k + q], in this order."""
@@ -117,7 +130,12 @@ def _add_dot(builder, c, a, b, i, j, k, n):
     c.store(i, builder.load(total))
 
 
-@_loop
+@no_type_check
+def _plain_choice(c, i, a, j, b, k, n):
+    c[i : i + n] = np.where(b[k : k + n] > 0, a[j : j + n], 0.0)
+
+
+@_loop(_plain_choice)
 @no_type_check
 def _where_positive(builder, c, a, b, i, j, k, n):
     """Rows c[i + q] = a[j + q] where b[k + q] > 0, and 0 elsewhere; q < n."""

@@ -6,7 +6,16 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_matrix, as_nonnegative, as_vector
+from dlnlib._checks import (
+    as_count,
+    as_list,
+    as_matrix,
+    as_nonnegative,
+    as_numbers,
+    as_samples,
+    as_vector,
+    in_range,
+)
 
 _WIDTHS = "the widths are inputs, hidden layers, then 1 output, as in (1, 100, 1)"
 
@@ -34,7 +43,10 @@ class ReLUNetwork:
     biases: bool | tuple[bool, ...] = True
 
     def __post_init__(self):
-        widths = tuple(as_count("widths", width, 1, _WIDTHS) for width in self.widths)
+        widths = tuple(
+            as_count("widths", width, 1, _WIDTHS)
+            for width in as_list("widths", self.widths, _WIDTHS)
+        )
         if len(widths) < 3 or widths[-1] != 1:
             raise ValueError(f"widths must have a hidden layer and one output: {_WIDTHS}")
         biases = self.biases
@@ -61,7 +73,9 @@ class ReLUNetwork:
         self, weights: list[ArrayLike], biases: list[ArrayLike | None] | None = None
     ) -> Float[np.ndarray, "P"]:
         """Parameters (P,) from weights (out, in) and biases (out,) of the layers, None for none."""
-        rows = []
+        rows, weights = [], as_list("weights", weights, "one matrix per layer")
+        if len(weights) != len(self.blocks):
+            raise ValueError(f"weights needs one matrix per layer: got {len(weights)}")
         given = [None] * len(self.blocks) if biases is None else biases
         for layer, (weight, bias, has) in enumerate(zip(weights, given, self.biases, strict=True)):
             shape = self.widths[layer + 1], self.widths[layer]
@@ -69,7 +83,7 @@ class ReLUNetwork:
             if has != (bias is not None):
                 raise ValueError(f"layer {layer + 1}: the network and the biases given disagree")
             if has:
-                rows.append(as_matrix(f"b{layer + 1}", np.atleast_2d(bias), (1, shape[0]))[0])
+                rows.append(as_vector(f"b{layer + 1}", bias))
         return np.concatenate(rows)
 
     def weights(self, theta: ArrayLike) -> list[Float[np.ndarray, "... _ _"]]:
@@ -81,6 +95,7 @@ class ReLUNetwork:
         pairs = zip(self._layers(theta), self.biases, strict=True)
         return [block[..., m, :] if has else None for (block, m), has in pairs]
 
+    @in_range
     def predict(self, theta: ArrayLike, x: ArrayLike) -> Float[np.ndarray, "... n"]:
         """Predictions (..., n) for the inputs (n, in), one row per sample.
 
@@ -88,20 +103,24 @@ class ReLUNetwork:
         """
         return self._outputs(theta, x)[-1][..., 0]
 
+    @in_range
     def features(self, theta: ArrayLike, x: ArrayLike) -> list[Float[np.ndarray, "... n _"]]:
         """Units (..., n, width) of the hidden layers, the first one first."""
         return self._outputs(theta, x)[1:-1]
 
+    @in_range
     def loss(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "..."]:
         """Mean square of the residuals, (...)."""
-        return np.asarray(np.mean((self.predict(theta, x) - as_vector("y", y)) ** 2, axis=-1))
+        return np.asarray(np.mean(self._residual(theta, x, y) ** 2, axis=-1))
 
+    @in_range
     def gradient(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float[np.ndarray, "... P"]:
         """Gradient (..., P) of the loss."""
-        residual = self.predict(theta, x) - as_vector("y", y)
+        residual = self._residual(theta, x, y)
         jacobian = self.jacobian(theta, x)
         return 2 / residual.shape[-1] * (residual[..., None, :] @ jacobian)[..., 0, :]
 
+    @in_range
     def jacobian(self, theta: ArrayLike, x: ArrayLike) -> Float[np.ndarray, "... n P"]:
         """Gradients (..., n, P) of the predictions, one row per sample, all samples at once."""
         outputs, blocks = self._outputs(theta, x), self._layers(theta)
@@ -118,9 +137,12 @@ class ReLUNetwork:
                 slope = (slope @ block[..., :m, :].swapaxes(-1, -2)) * (h > 0)
         return rows
 
+    def _residual(self, theta: ArrayLike, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        return self.predict(theta, x) - as_samples(x, y)[1]
+
     def _layers(self, theta: ArrayLike) -> list[tuple[np.ndarray, int]]:
         """The block (..., m + has bias, k) of each layer, with m."""
-        theta = np.asarray(theta, dtype=float)
+        theta = as_numbers("theta", theta)
         if theta.shape[-1:] != (self.n_parameters,):
             raise ValueError(
                 f"theta must have {self.n_parameters} parameters in its last axis for the widths "

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_positive, as_times
+from dlnlib._checks import as_count, as_numbers, as_positive, as_times
 
 
 class Runs:
@@ -32,7 +32,7 @@ class Runs:
 def as_step_sizes(lr: ArrayLike) -> Float[np.ndarray, "steps"]:
     """One positive step size per iteration."""
     sizes = as_positive("lr", lr, "a step size of zero or below does not descend")
-    if np.ndim(lr) != 1:
+    if as_numbers("lr", lr).ndim != 1:
         raise ValueError(
             "lr must hold one step size per iteration: use schedules.constant(lr, steps)"
         )
@@ -46,6 +46,7 @@ def as_batch(batch: int | None) -> int | None:
 
 def as_order(order: ArrayLike, runs: int, steps: int, n: int) -> Int[np.ndarray, "runs steps"]:
     """The sample of each iteration, one row per run."""
+    as_numbers("order", order)
     given = np.atleast_2d(order)
     if given.shape not in ((1, steps), (runs, steps)) or given.dtype.kind not in "iu":
         raise ValueError(f"order needs one integer per iteration: got shape {given.shape}")
@@ -69,7 +70,7 @@ def streams(
 def as_iterations(record: ArrayLike | None, steps: int) -> Int[np.ndarray, "T"]:
     """Iterations to record, increasing; the first and the last by default."""
     given = as_times([0, steps] if record is None else record)
-    iterations = given.astype(int)
+    iterations = np.minimum(given, steps + 1).astype(int)
     if (given != iterations).any() or iterations[-1] > steps or (np.diff(iterations) == 0).any():
         raise ValueError(
             f"record must hold different whole numbers of iterations, at most {steps}: "

@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_positive, as_scalar, as_share, as_vector
+from dlnlib._checks import as_count, as_positive, as_scalar, as_share, as_vector, in_range
 
 _STEP_HINT = "a step size of zero or below does not descend"
 
 
+@in_range
 def constant(lr: float, steps: int) -> Float[np.ndarray, "steps"]:
     """One step size throughout.
 
@@ -33,6 +34,7 @@ def constant(lr: float, steps: int) -> Float[np.ndarray, "steps"]:
     return np.full(_steps(steps), as_scalar("lr", lr, _STEP_HINT))
 
 
+@in_range
 def step_decay(
     lr: float, steps: int, *, at: ArrayLike, by: ArrayLike
 ) -> Float[np.ndarray, "steps"]:
@@ -69,6 +71,7 @@ def step_decay(
     return schedule
 
 
+@in_range
 def linear_warmup(
     lr: float, steps: int, *, until: float, factor: float, by: float
 ) -> Float[np.ndarray, "steps"]:
@@ -103,6 +106,7 @@ def linear_warmup(
     return _warmup(first, share, factor, until, by)
 
 
+@in_range
 def sqrt_warmup(
     lr: float, steps: int, *, until: float, factor: float = 6.0, by: float
 ) -> Float[np.ndarray, "steps"]:

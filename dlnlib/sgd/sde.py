@@ -7,7 +7,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_amount, as_count, as_matrix, as_nonnegative, as_scalar, as_vector
+from dlnlib._checks import (
+    as_amount,
+    as_choice,
+    as_count,
+    as_matrix,
+    as_nonnegative,
+    as_numbers,
+    as_scalar,
+    as_vector,
+    in_range,
+)
 from dlnlib.sgd.diagonal import Advance, DiagonalRuns, Start, follow_runs
 from dlnlib.sgd.diagonal_kernel import Diffusion, diffusion_steps
 from dlnlib.sgd.runs import as_batch, as_iterations, as_step_sizes, streams
@@ -16,6 +26,7 @@ _KINDS = {"centred": 0, "diagonal": 1, "isotropic": 2}
 _CHUNK = 2**18  # Brownian increments held at a time
 
 
+@in_range
 def gradient_covariance(
     jacobian: ArrayLike,
     residuals: ArrayLike,
@@ -78,9 +89,8 @@ def gradient_covariance(
     noise, kind = as_amount("label_noise", label_noise), _kind(covariance)
     if as_batch(batch) is None:
         return noise**2 * phi.T @ phi / r.size**2
-    squares = r**2
-    if kind == 2:
-        squares = np.full(r.size, np.mean(r**2) if level is None else 2 * level)
+    loss = np.mean(r**2) / 2 if level is None else as_amount("level", level)
+    squares = np.full(r.size, 2 * loss) if kind == 2 else r**2
     second = (phi.T * (squares + noise**2)) @ phi / r.size
     mean = phi.T @ r / r.size if kind == 0 else np.zeros(phi.shape[1])
     return (second - np.outer(mean, mean)) / batch
@@ -155,7 +165,7 @@ def sde_diagonal(
 
 
 def _paths(brownian: ArrayLike, steps: int, width: int) -> Float[np.ndarray, "runs steps S width"]:
-    paths = np.asarray(brownian, float, order="C")
+    paths = np.ascontiguousarray(as_numbers("brownian", brownian))
     if paths.ndim != 4 or (paths.shape[1], paths.shape[3]) != (steps, width):
         raise ValueError(
             f"brownian must have shape (runs, {steps}, substeps, {width}): "
@@ -206,6 +216,4 @@ def _model(
 
 
 def _kind(covariance: str) -> int:
-    if covariance not in _KINDS:
-        raise ValueError(f"covariance must be one of {', '.join(_KINDS)}: got {covariance!r}")
-    return _KINDS[covariance]
+    return _KINDS[as_choice("covariance", covariance, _KINDS)]

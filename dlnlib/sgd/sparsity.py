@@ -11,7 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import SIGN_HINT, as_matrix, as_nonnegative
+from dlnlib._checks import (
+    SIGN_HINT,
+    as_amount,
+    as_common,
+    as_finite,
+    as_matrix,
+    as_nonnegative,
+    as_number,
+    as_numbers,
+    in_range,
+)
 from dlnlib.entropy import effective_modes
 from dlnlib.sgd.tasks import ReLUTask
 
@@ -68,7 +78,7 @@ def diagonal_sparsity(
     >>> few.l0.item(), few.rank.item(), few.amplitudes.round(2).item()
     (3, 2, 1.89)
     """
-    u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
+    u, v, l0_above = *as_common(u=u, v=v), as_amount("l0_above", l0_above)
     beta = u * v
     return Sparsity(
         *_spread_of_modes(beta),
@@ -78,6 +88,7 @@ def diagonal_sparsity(
     )
 
 
+@in_range
 def relu_sparsity(
     task: ReLUTask, theta: ArrayLike, *, l0_above: float = 1e-10, rank_above: float = 1e-4
 ) -> Sparsity:
@@ -112,7 +123,7 @@ def relu_sparsity(
     >>> few.rank.item(), few.coefficients.round(3).tolist()
     (19, [0.35])
     """
-    theta = np.asarray(theta, dtype=float)
+    theta, l0_above = as_finite("theta", theta), as_amount("l0_above", l0_above)
     jacobian = task.network.jacobian(theta, task.x_test[: theta.shape[-1]])
     modes = np.linalg.svd(jacobian, compute_uv=False)
     coefficients = [
@@ -131,8 +142,10 @@ def relu_sparsity(
 
 def _spread_of_modes(a: Float[np.ndarray, "... K"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Effective modes with the powers 2 and 1, and l1 over l2."""
-    l1 = np.abs(a).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1))
-    return effective_modes(a), effective_modes(a, power=1), np.asarray(l1)
+    effective, size = effective_modes(a), np.abs(a)
+    size = size / size.max(axis=-1, keepdims=True)
+    l1 = size.sum(axis=-1) / np.sqrt((size**2).sum(axis=-1))
+    return effective, effective_modes(a, power=1), np.asarray(l1)
 
 
 def feature_sparsity(features: ArrayLike, *, correlation: float) -> float:
@@ -159,8 +172,8 @@ def feature_sparsity(features: ArrayLike, *, correlation: float) -> float:
     >>> round(feature_sparsity(features, correlation=0.99), 4)  # 4 of 9
     0.4444
     """
-    kept = distinct_units(features, correlation=correlation)
-    return float(np.count_nonzero(np.asarray(features)[:, kept]) / np.size(features))
+    units, kept = as_matrix("features", features), distinct_units(features, correlation=correlation)
+    return float(np.count_nonzero(units[:, kept]) / units.size)
 
 
 def distinct_units(features: ArrayLike, *, correlation: float) -> Bool[np.ndarray, "m"]:
@@ -182,6 +195,7 @@ def distinct_units(features: ArrayLike, *, correlation: float) -> Bool[np.ndarra
     """
     units = as_matrix("features", features)
     as_nonnegative("features", units.ravel(), "they are outputs of ReLU units")
+    correlation = as_number("correlation", correlation)
     if not 0 < correlation <= 1:
         raise ValueError(f"correlation must lie in (0, 1]: got {correlation:g}; it is a threshold")
     norms = np.sqrt((units**2).sum(axis=1, keepdims=True))
@@ -226,11 +240,11 @@ def numerical_rank(singular_values: ArrayLike, threshold: ArrayLike) -> Int[np.n
         raise ValueError(f"threshold must lie in [0, 1): got {levels.max():g}")
     floor = levels * values.max(axis=-1, keepdims=True)
     counts = (values[..., None, :] > floor[..., :, None]).sum(axis=-1)
-    return counts[..., 0] if np.ndim(threshold) == 0 else counts
+    return counts[..., 0] if as_numbers("threshold", threshold).ndim == 0 else counts
 
 
 def _finite(name: str, values: ArrayLike) -> Float[np.ndarray, "... d"]:
-    array = np.atleast_1d(np.asarray(values, dtype=float))
+    array = np.atleast_1d(as_numbers(name, values))
     if array.shape[-1] == 0 or not np.isfinite(array).all():
         raise ValueError(f"{name} must hold numbers, no NaN: leave out the runs that diverged")
     return array

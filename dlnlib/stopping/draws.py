@@ -7,7 +7,16 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_depth, as_positive, as_scalar, as_spiked, as_start, as_times
+from dlnlib._checks import (
+    as_count,
+    as_depth,
+    as_numbers,
+    as_positive,
+    as_scalar,
+    as_spiked,
+    as_start,
+    as_times,
+)
 from dlnlib.stopping.mode_tables import Flow, mode_flow
 from dlnlib.stopping.search import visited_curves
 from dlnlib.stopping.window import StoppingWindow, as_noise, as_variant, one_window
@@ -144,7 +153,7 @@ def spiked_draws(
     ((10, 2, 1), [1.37, 2.25])
     """
     starts, tau = as_positive("a0", a0), as_scalar("tau", tau)
-    depths = [as_depth(float(one)) for one in np.atleast_1d(depth)]
+    depths = [as_depth(one) for one in np.atleast_1d(as_numbers("depth", depth)).ravel()]
     times = np.empty(0) if t is None else as_times(t)
     spectra = spiked_spectra(draws, n_out, n_in, strengths, noise=noise, rng=rng)
     seen = as_noise(np.size(strengths), min(n_out, n_in)), *as_variant(variant, level)

@@ -372,7 +372,7 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     >>> round(regret(run, entropy_minimum(run)), 3)
     2.0
     """
-    if not run.t[0] <= stop <= run.t[-1]:
+    if not run.t[0] <= (stop := as_amount("stop", stop)) <= run.t[-1]:
         raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")
     least = lowest(run.t, run.test_error)[1]
     error = max(float(smooth(run.t, run.test_error)(stop)), least)  # a near tie between two dips

@@ -9,15 +9,21 @@ from numpy.typing import ArrayLike
 
 from dlnlib._checks import (
     SIGN_HINT,
+    as_amount,
+    as_choice,
+    as_common,
     as_depth,
+    as_finite,
     as_fraction,
     as_mask,
     as_matrix,
+    as_numbers,
     as_positive,
     as_scalar,
     as_shaped,
     as_start,
     as_vector,
+    in_range,
 )
 from dlnlib.modes.clock import rise_clock
 from dlnlib.stopping.mode_tables import Flow, mode_flow
@@ -102,7 +108,7 @@ def mode_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.454, 1.7, 3.453)
     """
-    single = np.ndim(s) < 2
+    single = as_numbers("s", s).ndim < 2
     values = as_shaped("s", as_vector("s", s)[None] if single else as_matrix("s", s), SIGN_HINT)
     targets = as_matrix("m", as_vector("m", m)[None] if single else m, values.shape)
     start = as_start(a0, values.shape[1])
@@ -140,7 +146,8 @@ def memorisation_time(
     s, a0, noise_modes, tau, depth
         As in `mode_window`.
     variant : {"half", "share"}
-        "half": the noise mode of largest s reaches s/2 (0 if it starts above).
+        "half": the noise mode of largest s reaches s/2 (0 if it starts above; never if its s is
+        zero, or rounding beside the largest s, as that of the null mode of one-hot labels).
         "share": from here on the noise holds more than `level` of the energy, for good (0 if it
         always does).
     level : float
@@ -162,7 +169,7 @@ def memorisation_time(
     3.453
     """
     options = {"tau": tau, "depth": depth, "variant": variant, "level": level}
-    targets = np.zeros(np.size(s))  # they do not matter here
+    targets = np.zeros(as_numbers("s", s).shape)  # they do not matter here
     return mode_window(s, targets, a0, noise_modes=noise_modes, **options).t_memorisation
 
 
@@ -170,6 +177,8 @@ def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
     if not noise.any():
         return math.inf
     leading = int(np.where(noise, flow.s, -1).argmax())
+    if flow.s[leading] <= flow.s.size * np.finfo(float).eps * flow.s.max():
+        return math.inf  # it has no strength but rounding: there is nothing to memorise
     if flow.a0[leading] >= flow.s[leading] / 2:
         return 0.0
     if flow.depth == 2:
@@ -180,6 +189,7 @@ def _half_time(flow: Flow, noise: Bool[np.ndarray, "K"]) -> float:
 
 def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
     """Mask of the noise modes, from a mask or the index of the first of them."""
+    as_numbers("noise_modes", noise_modes)
     given = np.asarray(noise_modes)
     if given.dtype == bool:
         return as_mask(given, modes)
@@ -193,11 +203,11 @@ def as_noise(noise_modes: ArrayLike, modes: int) -> Bool[np.ndarray, "K"]:
 
 def as_variant(variant: str, level: float) -> tuple[bool, float]:
     """Whether memorisation starts at a share of the energy, and at which."""
-    if variant not in ("half", "share"):
-        raise ValueError(f'variant must be "half" or "share": got {variant!r}')
-    return variant == "share", as_fraction("level", level, "it is a share of the energy")
+    chosen = as_choice("variant", variant, ("half", "share"))
+    return chosen == "share", as_fraction("level", level, "it is a share of the energy")
 
 
+@in_range
 def two_level_window(
     s: ArrayLike, m: ArrayLike, n: float, a0: float, *, tau: float = 1.0
 ) -> StoppingWindow:
@@ -235,7 +245,7 @@ def two_level_window(
     >>> round(window.t_star, 3), round(window.t_opt, 3), round(window.t_memorisation, 3)
     (1.45, 1.701, 3.453)
     """
-    strong, target = np.broadcast_arrays(np.asarray(s, dtype=float), np.asarray(m, dtype=float))
+    strong, target = as_common(s=s, m=m)
     n, a0, tau = as_scalar("n", n), as_scalar("a0", a0), as_scalar("tau", tau)
     as_positive("s", strong.ravel())
     if a0 >= n / 2:
@@ -251,6 +261,7 @@ def two_level_window(
     return StoppingWindow(*(x if strong.ndim else float(x) for x in (*first, late)))
 
 
+@in_range
 def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np.ndarray, "..."]:
     """Test error ``|W - W*|_F^2`` of aligned modes, sum_k (a_k^2 - 2 a_k m_k) + energy.
 
@@ -273,8 +284,9 @@ def excess_error(a: ArrayLike, m: ArrayLike, *, energy: float = 0.0) -> Float[np
     >>> excess_error([3.0, 1.0], [2.0, 0.0], energy=4.0).item()
     2.0
     """
-    strength, target = np.asarray(a, dtype=float), np.asarray(m, dtype=float)
-    if target.ndim > 1 or (target.size > 1 and strength.shape[-1:] != target.shape):
+    energy = as_amount("energy", energy)
+    strength, target = as_finite("a", a), as_finite("m", m)
+    if target.ndim > 1 or (target.size != 1 and strength.shape[-1:] != target.shape):
         raise ValueError(
             f"m needs one target per mode: got shape {target.shape} for a of {strength.shape}"
         )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_matrix, as_scalar
+from dlnlib._checks import as_finite, as_matrix, as_scalar, in_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,8 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
         Samples, at least two that differ.
     rtol : float
         Axes whose standard deviation is below ``rtol`` times the largest one are dropped, so
-        d <= min(in, P - 1) columns remain.
+        d <= min(in, P - 1) columns remain.  An input is not dropped for its unit: where that
+        would happen, each is divided by its own standard deviation first.
 
     Returns
     -------
@@ -131,13 +132,25 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
     if len(x) < 2:
         raise ValueError("whitening needs at least two samples (rows of x): got 1")
     mean = x.mean(axis=0)
-    u, s, vt = np.linalg.svd(x - mean, full_matrices=False)
-    # The second floor is the rounding error that subtracting a large mean leaves behind.
-    keep = s > max(rtol * s[0], 1e-13 * np.linalg.norm(x))
+    # Each input is judged in its own unit; what subtracting a large mean leaves is rounding.
+    size = np.linalg.norm(x - mean, axis=0)
+    unit = np.where(size > 1e-13 * np.linalg.norm(x, axis=0), size, np.inf)
+    *axes, keep = _varying((x - mean) / unit, x / unit, rtol)
+    *plain, plainly = _varying(x - mean, x, rtol)
     if not keep.any():
         raise ValueError("x is constant: whitening needs inputs that vary between samples")
+    if plainly.sum() >= keep.sum():  # no unit hides an input: the axes are those of the raw inputs
+        axes, keep, unit = plain, plainly, np.ones(len(mean))
+    u, s, vt = axes
     scale = np.sqrt(len(x)) * _column_signs(vt[keep].T)
-    return u[:, keep] * scale, AffineMap(mean=mean, matrix=vt[keep].T * (scale / s[keep]))
+    matrix = vt[keep].T * (scale / s[keep]) / unit[:, None]
+    return u[:, keep] * scale, AffineMap(mean=mean, matrix=matrix)
+
+
+def _varying(centred: np.ndarray, x: np.ndarray, rtol: float) -> tuple[np.ndarray, ...]:
+    """Principal axes, and which of them vary by more than rounding."""
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    return u, s, vt, s > max(rtol * s[0], 1e-13 * np.linalg.norm(x))
 
 
 def haar(n: int, k: int, rng: np.random.Generator) -> Float[np.ndarray, "n k"]:
@@ -146,6 +159,7 @@ def haar(n: int, k: int, rng: np.random.Generator) -> Float[np.ndarray, "n k"]:
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)  # undoes the signs that LAPACK chooses
 
 
+@in_range
 def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
     """Mode strengths a_k = u_k^T W v_k of end-to-end maps.
 
@@ -165,5 +179,11 @@ def project(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r"]:
     >>> project(np.diag([2.0, 0.5]), svd_modes(np.diag([3.0, 1.0]))).tolist()
     [2.0, 0.5]
     """
-    maps = np.asarray(maps, dtype=float)
+    maps = as_finite("maps", maps)
+    shape = len(modes.u), len(modes.v)
+    if maps.shape[-2:] != shape:
+        raise ValueError(
+            f"maps must have shape (..., {shape[0]}, {shape[1]}) like the task: got {maps.shape}; "
+            "a transpose may be missing"
+        )
     return np.einsum("...ki,ik->...k", modes.u.T @ maps, modes.v)

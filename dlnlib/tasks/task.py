@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_pairs, as_share, as_spiked
+from dlnlib._checks import as_count, as_finite, as_pairs, as_share, as_spiked, in_range
 from dlnlib.tasks.basis import AffineMap, Modes, haar, project, svd_modes, whiten
 
 
@@ -49,16 +49,18 @@ class Task:
         """Modes of ``sigma``, computed once."""
         return svd_modes(self.sigma)
 
+    @in_range
     def loss(self, product: ArrayLike) -> Float[np.ndarray, "..."]:
         """Training loss, mean of ``1/2 |y - W x|^2``, of maps W (..., out, in); shape (...)."""
         return self._half_mean_square("training", product, self.x, self.y)
 
+    @in_range
     def test_loss(self, product: ArrayLike) -> Float[np.ndarray, "..."]:
         """The same mean over the held-out samples."""
         return self._half_mean_square("held-out", product, self.x_test, self.y_test)
 
     def _half_mean_square(self, which, product, x, y) -> Float[np.ndarray, "..."]:
-        maps = np.asarray(product, dtype=float)
+        maps = as_finite("product", product)
         if x is None or y is None:
             raise ValueError(f"this task has no {which} samples: build it with linear_task")
         if maps.shape[-2:] != self.sigma.shape:

@@ -7,21 +7,26 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_count, as_nonnegative
+from dlnlib._checks import as_count, as_nonnegative, as_numbers, as_shape
 from dlnlib.tasks.task import Task
 
 
 def tree_sizes(depth: int, branching: ArrayLike) -> Int[np.ndarray, "levels"]:
     """Number of nodes at each level, from the root (1) to the leaves (P)."""
-    depth = as_count("depth", depth, 1, "it counts the levels below the root")
-    children = [branching] * depth if np.ndim(branching) == 0 else list(branching)
+    depth = as_count("depth", depth, 1, "it counts the levels below the root", 30)
+    single = as_numbers("branching", branching).ndim == 0
+    children = [branching] * depth if single else list(branching)
     if len(children) != depth:
         raise ValueError(
             f"branching must be one integer or one per level: got {len(children)} of them "
             f"for depth={depth}"
         )
     remedy = "a level with one child per node splits nothing, so leave it out"
-    return np.cumprod([1] + [as_count("branching", b, 2, remedy) for b in children])
+    nodes = [1]
+    for b in children:
+        nodes.append(nodes[-1] * as_count("branching", b, 2, remedy))
+        as_shape(leaves=nodes[-1])
+    return np.array(nodes)
 
 
 def as_flips(depth: int, flip: ArrayLike) -> Float[np.ndarray, "depth"]:

@@ -1,5 +1,7 @@
 """Phases of the entropy: kinds and boundaries on known curves, invariances, who carries a rise."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -221,3 +223,19 @@ def test_least_entropy_at_an_end_of_the_run():
     waves = t + 2 * np.sin(2 * t)
     assert entropy_phases(t, waves).t_star == t[0]
     assert entropy_phases(t, -waves).t_star == t[-1]
+
+
+@pytest.mark.parametrize("tol", [0.05, 0.1, 0.2])
+def test_a_short_rest_without_a_turn_separates_phases(tol):
+    t = np.linspace(0, 100, 500)
+    found = mode_phases(t, mode_strength(t, [4.4] + [2.7] * 4 + [0.2] * 2, 0.01), tol=tol)
+    assert found.kinds == ("concentration", "redistribution", "plateau")
+
+
+def test_curves_on_a_coarse_grid_have_phases():
+    for h in itertools.product([0.0, 1e-3, 1.0, 8.0, 3e9], repeat=4):
+        for t in ([0.0, 1.0, 2.0, 3.0], [1.0, 1.01, 1.02, 1.03], [0.0, 1e-9, 1.0, 1e9]):
+            phases = entropy_phases(t, list(h)).phases
+            assert phases[0].start == t[0]
+            assert phases[-1].end == t[-1]
+            assert all(a.end == b.start for a, b in itertools.pairwise(phases))

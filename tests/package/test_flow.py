@@ -290,3 +290,22 @@ def test_descent_that_overflows_in_one_weight_is_noticed():
     start = [[[1e110], [1.0]], [[1e90, 0.0]]]
     with pytest.raises(RuntimeError, match="diverged within 1 steps"):
         gradient_descent([1], start, [[1.0]], lr=1.0)
+
+
+def test_exact_flow_refuses_the_starts_that_cannot_reach_the_task_and_no_others():
+    """A balanced square map keeps the sign of its determinant, however small its pivots are."""
+    rng = np.random.default_rng(0)
+    seen = {True: 0, False: 0}
+    for _ in range(2000):
+        n = int(rng.integers(1, 5))
+        hidden, sigma = n + int(rng.integers(0, 3)), rng.standard_normal((n, n))
+        start = balanced_weights((n, hidden, n), 10.0 ** rng.uniform(-4, 0.3), rng=rng)
+        same = np.linalg.det(start[1] @ start[0]) * np.linalg.det(sigma) > 0
+        seen[bool(same)] += 1
+        if same:
+            end = exact_flow([1e9], start, sigma).product[0]
+            np.testing.assert_allclose(end, sigma, atol=1e-6)
+        else:
+            with pytest.raises(ValueError, match="ends at a saddle"):
+                exact_flow([1e9], start, sigma)
+    assert min(seen.values()) > 500

@@ -423,3 +423,13 @@ def test_one_mode_that_waits_too_long_is_enough():
 def test_two_levels_are_finite():
     with pytest.raises(ValueError, match="s contains NaN or infinity"):
         two_level_window([3.0, math.inf], 2.7, 1.0, 1e-3)
+
+
+@pytest.mark.parametrize("null", [0.0, 6e-17, 1e-16])
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_null_mode_is_never_memorised(null, unit, depth):
+    s = unit * np.array([2.0, 1.0, null])
+    options = {"depth": depth, "a0": 1e-4 * unit}
+    assert memorisation_time(s, noise_modes=2, **options) == math.inf
+    assert 0 < memorisation_time(s, noise_modes=1, **options) < math.inf

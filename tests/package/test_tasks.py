@@ -150,7 +150,8 @@ class TestWhiten:
 
     @pytest.mark.parametrize(("rtol", "columns"), [(1e-8, 2), (1e-3, 1)])
     def test_rtol_sets_the_smallest_direction(self, rtol, columns):
-        white, _ = whiten(gaussian(30, 2) * [1.0, 1e-5], rtol=rtol)
+        turned = [[1.0, 1.0], [1.0, -1.0]]  # in their own units the inputs depend on each other
+        white, _ = whiten(gaussian(30, 2) * [1.0, 1e-5] @ turned, rtol=rtol)
         assert white.shape == (30, columns)
 
     @pytest.mark.parametrize(
@@ -510,13 +511,6 @@ def test_a_teacher_may_have_full_rank():
     np.testing.assert_allclose(task.modes.s, [2.0, 1.0])
 
 
-@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
-def test_which_directions_are_constant_does_not_depend_on_the_unit(unit):
-    """The third column varies by less than 1e-8 of the first, the second by more."""
-    x = np.random.default_rng(0).standard_normal((40, 3)) * [1.0, 1e-6, 1e-10]
-    assert whiten(unit * x)[0].shape == (40, 2)
-
-
 def test_half_of_a_test_set_is_refused():
     x, y = np.eye(3), np.arange(3.0)[:, None]
     for part in ({"x_test": x}, {"y_test": y}):
@@ -533,3 +527,20 @@ def test_digits_keep_their_labels_unless_told_otherwise():
     task = digits_task(rng=np.random.default_rng(0))
     right = digits_task(rng=np.random.default_rng(0), wrong_labels=0.0)
     np.testing.assert_array_equal(task.y, right.y)
+
+
+@pytest.mark.parametrize("unit", [[1, 1e-9], [1e-30, 1], [1e12, 1e-12]])
+def test_an_input_is_not_dropped_for_its_unit(unit):
+    x = np.random.default_rng(0).standard_normal((50, 2))
+    task, plain = linear_task(x * unit, x), linear_task(x, x)
+    assert task.sigma.shape == (2, 2)
+    np.testing.assert_allclose(task.modes.s, plain.modes.s, rtol=1e-9)
+    np.testing.assert_allclose(task.x.T @ task.x / 50, np.eye(2), atol=1e-12)
+
+
+def test_constant_and_dependent_inputs_are_dropped_in_any_unit():
+    x = np.random.default_rng(0).standard_normal((50, 2))
+    for unit in (1e-9, 1.0, 1e9):
+        constant, twice = unit * np.full((50, 1), 3.0), unit * x @ [[1.0], [2.0]]
+        for more in (constant, twice, np.hstack([constant, twice])):
+            assert linear_task(np.hstack([x, more]), x).sigma.shape == (2, 2)
