@@ -26,7 +26,7 @@ export IPYTHONDIR := $(CURDIR)/_build/.ipython
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench lock clean distclean
+.PHONY: help env book test browser bless tables asserts check pdf serve lab notebooks bench lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -75,6 +75,9 @@ bless: $(READY)  ## execute chapters, keep what they put out as records (CHAPTER
 
 tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
 	@$(BIN)/python -m dlnlib.studies $(TABLE)
+
+asserts: $(READY)  ## list the assertions of the chapters that nothing breaks (CHAPTER=intro for one)
+	@$(BIN)/python -m tools.asserts $(CHAPTER)
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
 	@$(BIN)/python -m tools.check_site _build/html
