@@ -2,11 +2,11 @@
 
 Usage: ``python -m tools.asserts [chapter ...]`` (``make asserts CHAPTER=intro``).
 A chapter runs many times, each time with one source of its numbers changed: what a function of
-`dlnlib` returns (noisy, reversed, stretched, shrunk, negated), or a number given in the code of a cell, a
-seed among them.  What the cells make of these sources is left alone, so that an assertion that holds
-by construction survives.  Parts of an assertion joined by ``and`` or in a chain of comparisons
-count one by one.  The parts that were never false are listed; those that are to stay stand with
-their reason in ``tools/asserts_kept.toml``, and any other makes the command fail.
+`dlnlib` returns (noisy, reversed, stretched, shrunk, negated), or a number given in the code of a
+cell, a seed among them.  What the cells make of these sources is left alone, so that an assertion
+that holds by construction survives.  Parts of an assertion joined by ``and`` or in a chain of
+comparisons count one by one.  The parts that were never false are listed; those that are to stay
+stand with their reason in ``tools/asserts_kept.toml``, and any other makes the command fail.
 
 A changed run is a fork of the process just before the first cell that sees the change, and is
 left out if no part that still stands can depend on it.
@@ -72,7 +72,7 @@ class _Recorder(ast.NodeTransformer):
     def __init__(self, cell: int, parts: list[Part]) -> None:
         self.cell, self.parts = cell, parts
 
-    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:  # noqa: D102, N802
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         notes = []
         for test in parts_of(node.test):
             note = ast.parse("try: note(0, 0)\nexcept Exception: pass").body[0]
@@ -139,23 +139,23 @@ class _OtherNumber(ast.NodeTransformer):
     def __init__(self, place: int) -> None:
         self.place, self.seen, self.text = place, 0, ""
 
-    def visit_Assert(self, node: ast.Assert) -> ast.Assert:  # noqa: D102, N802
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         return node
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:  # noqa: D102, N802
+    def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:
         node.value = self.visit(node.value)
         return node
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:  # noqa: D102, N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
         for side in ("left", "right"):
             if not isinstance(getattr(node, side), ast.Constant):
                 setattr(node, side, self.visit(getattr(node, side)))
         return node
 
-    def visit_keyword(self, node: ast.keyword) -> ast.keyword:  # noqa: D102
+    def visit_keyword(self, node: ast.keyword) -> ast.keyword:
         return node if node.arg == "axis" else self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:  # noqa: D102, N802
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         if type(node.value) not in (int, float):
             return node
         self.seen += 1
