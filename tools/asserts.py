@@ -38,6 +38,7 @@ import numpy as np
 from tools.bless import CHAPTERS, chapter_cells, chapters
 
 KEPT = Path(__file__).with_name("asserts_kept.toml")
+NOTE = "__note__"  # a name that no chapter gives to anything
 BUDGET = 300  # seconds for a chapter, unless the command line says otherwise
 
 
@@ -74,7 +75,7 @@ class _Recorder(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         notes = []
         for test in parts_of(node.test):
-            note = ast.parse("try: note(0, 0)\nexcept Exception: pass").body[0]
+            note = ast.parse(f"try: {NOTE}(0, 0)\nexcept Exception: pass").body[0]
             note.body[0].value.args = [ast.Constant(len(self.parts)), test]
             self.parts.append(Part(self.cell, ast.unparse(test)))
             notes.append(ast.fix_missing_locations(ast.copy_location(note, node)))
@@ -245,7 +246,7 @@ class Chapter:
                     told.add(fact)
                     os.write(writer, b"%d %d\n" % fact)
 
-            space["note"] = note
+            space[NOTE] = note
             signal.setitimer(signal.ITIMER_REAL, seconds)
             for later in range(cell, last + 1):
                 if later == cell or not self._only_drawn(later):
@@ -288,7 +289,7 @@ class Chapter:
 
     def search(self, budget: float) -> bool:
         """Run the chapter with every change; False if time ran out."""
-        space: dict[str, Any] = {"__name__": "__main__", "note": lambda part, holds: None}
+        space: dict[str, Any] = {"__name__": "__main__", NOTE: lambda part, holds: None}
         start, complete = time.perf_counter(), True
         for cell, code in enumerate(self.code):
             for names, change in self.changes(space, cell):

@@ -67,6 +67,10 @@ def test_an_assertion_of_a_result_is_spared(found, sound):
     assert found(sound) == []
 
 
+def test_names_of_the_page_are_its_own(found):
+    assert found("note = parts = cell = space = a[-1]\nassert note[0] > 2.9") == []
+
+
 def test_of_a_compound_assertion_only_the_part_is_found(found):
     assert found("assert p.min() >= 0 and a[-1, 0] > 2.9") == ["p.min() >= 0"]
 
