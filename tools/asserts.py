@@ -9,7 +9,8 @@ comparisons count one by one.  The parts that were never false are listed; those
 stand with their reason in ``tools/asserts_kept.toml``, and any other makes the command fail.
 
 A changed run is a fork of the process just before the first cell that sees the change, and is
-left out if no part that still stands can depend on it.
+left out if no part that still stands can depend on it.  It is stopped after a thirtieth of the
+time for the chapter: what comes later is reached from later cells.
 """
 
 import argparse
@@ -211,11 +212,22 @@ class Chapter:
             self.first.append(len(self.parts))
             self.code.append(self._compiled(cell, ast.parse(source), self.parts))
         self.unbroken = set(range(len(self.parts)))
+        self.used = list(self._used())
 
     @staticmethod
     def _compiled(cell: int, tree: ast.Module, parts: list[Part]) -> types.CodeType:
         tree = ast.fix_missing_locations(_Recorder(cell, parts).visit(tree))
         return compile(tree, f"cell {cell}", "exec")
+
+    def _used(self) -> Iterator[set[str]]:
+        """What each cell reads, also inside the functions that it calls."""
+        inside: dict[str, set[str]] = {}
+        for source, (read, _) in zip(self.sources, self.names, strict=True):
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.FunctionDef):
+                    own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+                    inside[node.name] = own.union(*(inside.get(n, set()) for n in own))
+            yield read.union(*(inside.get(name, set()) for name in read))
 
     def _only_drawn(self, cell: int) -> bool:
         return "plt.show()" in self.sources[cell] and not any(p.cell == cell for p in self.parts)
@@ -271,9 +283,8 @@ class Chapter:
 
     def changes(self, space: dict, cell: int) -> Iterator[tuple[set[str], Callable[[], Any]]]:
         """What can be changed at a cell: names within reach, and how to get the changed code."""
-        read, made = self.names[cell]
-        earlier = set().union(*(self.names[i][0] for i in range(cell)))
-        for name in sorted(read - earlier):
+        made = self.names[cell][1]
+        for name in sorted(self.used[cell]):
             function = space.get(name)
             home = getattr(function, "__module__", None) or ""
             if not home.startswith("dlnlib.") or home.startswith("dlnlib.plotting"):
@@ -305,12 +316,12 @@ class Chapter:
                 if isinstance(what, dict):
                     kept = {name: space[name] for name in what}
                     space.update(what)
-                    self.trial(space, cell, code, last, min(left, budget / 3))
+                    self.trial(space, cell, code, last, min(left, budget / 30))
                     space.update(kept)
                 else:
                     scratch = self.parts[: self.first[cell]]
                     again = self._compiled(cell, what, scratch)
-                    self.trial(space, cell, again, last, min(left, budget / 3))
+                    self.trial(space, cell, again, last, min(left, budget / 30))
             if not complete or not self.unbroken:
                 break
             exec(code, space)
