@@ -53,7 +53,7 @@ ours = test ! -e $(VENV) || test -e $(OURS) || test -e $(LOCKED) || { \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables check pdf serve lab notebooks bench mutants lock clean distclean
+.PHONY: help env book test browser bless tables asserts check pdf serve lab notebooks bench mutants lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -115,6 +115,9 @@ bless: $(READY)  ## execute chapters, keep what they put out as records (CHAPTER
 
 tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
 	@$(BIN)/python -m dlnlib.studies $(TABLE)
+
+asserts: $(READY)  ## list the assertions of the chapters that nothing breaks (CHAPTER=intro for one)
+	@$(BIN)/python -m tools.asserts $(CHAPTER)
 
 check:  ## check the built pages: links, assets, requests to other hosts, alternative texts
 	@$(BIN)/python -m tools.check_site _build/html

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from helpers import ROOT, equation_labels, test_names, test_of, toc_files
 
-from tools.bless import CHAPTERS, chapter_cells
+from tools.bless import CHAPTERS, chapter_cells, record_path
 
 PAGES = sorted(CHAPTERS.rglob("*.md"))
 for_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -45,6 +46,29 @@ def test_every_figure_has_name_caption_and_alternative_text(page):
         assert len(figure.get("caption", "")) > 40, "a caption stands alone"
         assert len(image.get("alt", "")) > 20, "the text says what the figure shows"
         assert "set_title" not in cell.source, "the caption is the title"
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", text)
+
+
+@for_each_page
+def test_decimals_of_alternative_texts_are_in_the_code_or_its_outputs(page):
+    """Up to rounding: what is said to who cannot see the figure is printed or asserted."""
+    cells = chapter_cells(page)
+    if not cells:
+        return
+    record = nbformat.read(record_path(page), as_version=4)
+    known = [float(x) for cell in record.cells for x in numbers(cell.source)]
+    for output in (output for cell in record.cells for output in cell.outputs):
+        shown = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        known += [float(x) for x in numbers(shown)]
+    for cell in cells:
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        for said in (x for x in numbers(alt) if "." in x):
+            step = 10.0 ** -len(said.split(".")[1])
+            near = [x for x in known if abs(x - float(said)) <= 0.5001 * step]
+            assert near, f"{said} is neither in the code of {page.name} nor printed"
 
 
 @for_each_page

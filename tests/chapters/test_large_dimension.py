@@ -162,6 +162,25 @@ def test_with_the_changes_of_order_one_the_average_is_exact_to_a_tenth_of_the_sp
     assert (plain > 2 * good).all()
 
 
+@pytest.mark.parametrize("d", [30, 60])
+@pytest.mark.parametrize("s0", [1.2, 2.0])
+@pytest.mark.parametrize("a0", [1e-1, 1e-2])
+def test_the_published_error_is_further_from_draws(d, s0, a0):
+    """Lampinen and Ganguli's formula has d - 1 noise modes that see nothing of the teacher."""
+    rng, t, found = np.random.default_rng(d), np.linspace(0.02, 4, 80), []
+    for _ in range(150):
+        s, m = draw(d, s0, rng)
+        a = mode_strength(t, s, a0)
+        found.append((a**2).sum(axis=1) - 2 * a @ m + s0**2)
+    mean = np.mean(found, axis=0)
+    a_s, m, q, _, _, _ = pieces(t, s0, a0)
+    published = s0**2 + a_s**2 - 2 * m * a_s + (d - 1) * q
+    package = infinite_network(t, s0, a0, modes=d).test_error
+    ours, theirs = (np.abs(x / mean - 1).max() for x in (package, published))
+    assert ours < 0.04
+    assert theirs > max(2 * ours, 0.02)
+
+
 # --- the critical dimension ---
 
 
