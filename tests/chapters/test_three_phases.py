@@ -291,3 +291,33 @@ def test_late_signal_and_noise_are_told_apart():
         else:
             assert abs(inside) < 0.02
             assert single[~signal].sum() / rise > 1
+
+
+def group_parts(a):
+    """Energy, mean strength, 8 Cov(a, log a) and entropy within a group."""
+    p, log = energy_shares(a), np.log(a)
+    mean = p @ a
+    return (a**2).sum(), mean, 8 * (p @ ((a - mean) * log)), spectral_entropy(a)
+
+
+def slope_of_entropy(t, s, n, signal, noise):
+    """dH/dt by groups: no cancellation, however small the starts."""
+    e_s, a_s, rise_s, h_s = group_parts(mode_strength([t], s, signal)[0])
+    e_n, a_n, rise_n, h_n = group_parts(mode_strength([t], n, noise)[0])
+    p, q = e_s / (e_s + e_n), e_n / (e_s + e_n)
+    lead = (s - a_s) - (n - a_n)
+    return p * rise_s + q * rise_n + 4 * p * q * lead * (h_s - h_n - np.log(e_s / e_n))
+
+
+@pytest.mark.parametrize(("s", "n"), [(3.0, 1.0), (3.0, 2.0), (1.0, 0.2)])
+@pytest.mark.parametrize("ratios", [[1.0, 2.0], [1.0, 0.3, 0.1]])
+def test_unequal_starts(s, n, ratios):
+    turns, logs, noise = [], [], np.linspace(0.5, 1.5, 10)
+    for a0 in (1e-40, 1e-60):
+        groups = s, n, a0 * np.array(ratios), a0 * noise
+        ends = np.log(1 / a0) * np.array([0.5 / (6 * s - 4 * n), 1 / (2 * s)])
+        turns.append(brentq(slope_of_entropy, *ends, args=groups))
+        logs.append(np.log(1 / a0))
+    order = np.diff(turns)[0] / np.diff(logs)[0]
+    assert order * (6 * s - 4 * n) == pytest.approx(1, abs=0.02)
+    assert mode_strength(turns[-1:], s, groups[2])[0].max() < 1e-3 * s
