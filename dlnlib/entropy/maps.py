@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from dlnlib._checks import as_numbers
 from dlnlib.entropy.spectral import entropy_rate, spectral_entropy
 
 _FAINT = 1e-150  # of the strongest value: no energy, and a growth rate that may overflow
@@ -70,7 +71,7 @@ def map_entropy_rate(w: ArrayLike, velocity: ArrayLike) -> Float[np.ndarray, "..
 
 
 def _as_maps(name: str, value: ArrayLike) -> Float[np.ndarray, "... out in"]:
-    maps = np.asarray(value, dtype=float)
+    maps = as_numbers(name, value)
     if maps.ndim < 2 or 0 in maps.shape[-2:]:
         raise ValueError(
             f"{name} must be a non-empty matrix, or a stack of them: got shape {maps.shape}; "

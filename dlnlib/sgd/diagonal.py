@@ -277,8 +277,8 @@ def diagonal_flow(
 
     Raises
     ------
-    ValueError
-        If the integration fails; end the flow earlier.
+    RuntimeError
+        If the integrator gives up.
 
     Examples
     --------
@@ -302,12 +302,13 @@ def diagonal_flow(
         u, v = weights(z)
         return (start.y - inputs @ (u * v)) @ inputs / n
 
+    asked, where = np.unique(times, return_inverse=True)
     path = solve_ivp(
-        velocity, (0.0, times[-1]), np.zeros(d), "DOP853", times, rtol=1e-9, atol=1e-12
+        velocity, (0.0, times[-1] or 1.0), np.zeros(d), "DOP853", asked, rtol=1e-9, atol=1e-12
     )
     if not path.success:
-        raise ValueError(f"gradient flow was not integrated: {path.message}; end it earlier")
-    u, v = weights(path.y.T)
+        raise RuntimeError(f"gradient flow was not integrated: {path.message}; end it earlier")
+    u, v = weights(path.y.T[where])
     return DiagonalRuns(times, u[None], v[None], np.array([-1]))
 
 

@@ -79,7 +79,8 @@ def diagonal_sparsity(
     (3, 2, 1.89)
     """
     u, v, l0_above = *as_common(u=u, v=v), as_amount("l0_above", l0_above)
-    beta = u * v
+    with np.errstate(over="ignore"):
+        beta = as_finite("u * v", u * v)
     return Sparsity(
         *_spread_of_modes(beta),
         l0=np.asarray((np.abs(beta) > l0_above).sum(axis=-1)),
@@ -124,7 +125,7 @@ def relu_sparsity(
     (19, [0.35])
     """
     theta, l0_above = as_finite("theta", theta), as_amount("l0_above", l0_above)
-    jacobian = task.network.jacobian(theta, task.x_test[: theta.shape[-1]])
+    jacobian = task.network.jacobian(theta, task.x_test[: task.network.n_parameters])
     modes = np.linalg.svd(jacobian, compute_uv=False)
     coefficients = [
         [feature_sparsity(units, correlation=task.correlation) for units in layer]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_amount, as_curve, as_scalar, as_times
+from dlnlib._checks import as_amount, as_curve, as_scalar, as_single, as_times
 from dlnlib._curves import first, lowest, smooth
 
 
@@ -372,8 +372,8 @@ def regret(run: Run, stop: float, *, best: Run | None = None) -> float:
     >>> round(regret(run, entropy_minimum(run)), 3)
     2.0
     """
-    if not run.t[0] <= (stop := as_amount("stop", stop)) <= run.t[-1]:
-        raise ValueError(f"stop={stop:g} lies outside the run, {run.t[0]:g} to {run.t[-1]:g}")
+    if not run.t[0] <= (stop := as_single("stop", stop)) <= run.t[-1]:
+        raise ValueError(f"stop={stop:g} lies outside the run: {run.t[0]:g} to {run.t[-1]:g}")
     least = lowest(run.t, run.test_error)[1]
     error = max(float(smooth(run.t, run.test_error)(stop)), least)  # a near tie between two dips
     return error / (least if best is None else lowest(best.t, best.test_error)[1])

@@ -45,6 +45,8 @@ CALLS: dict[str, dict] = {
     "entropy.entropy_rate": {"a": [2.0, 1.0], "g": [3.0, 1.0], "power": 2.0},
     "entropy.entropy_rate_by_mode": {"a": [2.0, 1.0], "g": [3.0, 1.0], "power": 2.0},
     "entropy.group_entropy": {"a": [2.0, 1.0], "signal": [True, False], "power": 2.0},
+    "entropy.map_entropy": {"w": SIGMA},
+    "entropy.map_entropy_rate": {"w": SIGMA, "velocity": SIGMA[::-1]},
     "entropy.mode_phases": {
         "t": TIMES,
         "a": np.outer(1 + TIMES, [2.0, 1.0]) ** [1.0, 2.0],

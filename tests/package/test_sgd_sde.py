@@ -223,7 +223,7 @@ def test_divergence_is_a_result(task):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"covariance": "full"}, "must be one of centred, diagonal, isotropic"),
+        ({"covariance": "full"}, 'must be one of "centred", "diagonal", "isotropic"'),
         ({"level": 0.1}, "level is the loss of"),
         ({"covariance": "isotropic", "level": -0.1}, "level must not be negative"),
         ({"factor": 0.0}, "factor must be positive"),
