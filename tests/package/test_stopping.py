@@ -456,3 +456,11 @@ def test_a_level_that_noise_reaches_in_the_end_alone_is_never_exceeded():
     assert memorisation_time(s, [1e-3, 1e-2], level=0.5, **options) == 0
     # a share that falls to one half passes this level when the modes are all but at their ends
     assert memorisation_time(s, [1e-3, 1e-2], level=0.5 + 1e-7, **options) == math.inf
+
+
+@pytest.mark.parametrize("s", [0.7, 1.1, 1.9])
+@pytest.mark.parametrize("apart", [0.01, 0.03, 0.06])
+def test_a_start_of_least_error_is_the_best_time(s, apart):
+    """Both modes leave the middle of their targets: at t = 0 the rate is rounding alone."""
+    targets = [0.1 + apart, 0.1 - apart]
+    assert mode_window([s, s], targets, 0.1, noise_modes=1).t_opt == 0
