@@ -4,7 +4,8 @@ Usage: ``python -m tools.mutants [number] [seed] [module or folder ...]``
 (``make mutants N=300 SEED=0 BELOW=dlnlib/modes``).
 The sample takes one mutant from each of ``number`` equal stretches of the numerical code.  A mutant
 is tried against the examples of its own module and the test files of its room; survivors are
-printed, ``tools/mutants.toml`` names those that change nothing a caller can see.
+printed, ``tools/mutants.toml`` names those that change nothing a caller can see.  What noticed a
+mutant stands in ``_build/mutants.json`` and is asked first the next time.
 
 Ready-made tools do not serve here.  mutmut (3.8) leaves decorated functions alone, and so every
 compiled kernel; cosmic-ray (8.7) rewrites the working tree, knows one test command for all files,
