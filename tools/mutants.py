@@ -36,6 +36,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = "tasks modes entropy flow random_matrix stopping sgd studies symbolic".split()
+COMPILED = "tests/package/test_compiled.py"  # its imports are in the programs it runs
 NOTICED = ROOT / "_build" / "mutants.json"
 WORKERS = 2
 # One process imports what takes long, and each run of tests is a fork of it.
@@ -157,7 +158,7 @@ def tests_of(module: str) -> list[str]:
         rooms = Counter(place.split("/")[1] for place, _ in _imports(path))
         if rooms[module.split("/")[1]] == max(rooms.values(), default=-1):
             found += [path] if module in _reached(path) else []
-    return found
+    return found + [COMPILED] * (module in _read_by_kernels())
 
 
 @cache
