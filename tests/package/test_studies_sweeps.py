@@ -294,8 +294,8 @@ def test_neighbouring_integers_are_two_cells(large, tmp_path):
     for x in (large, large + 1):
         assert sweep(tell, {"x": x}, seed=0, path=path).x.tolist() == [x]
     assert read_table(path).draw.nunique() == 2
-    beside = sweep(tell, {"x": [large + 1, 0.5]}, seed=0)
-    assert beside.x.tolist() == [large + 1, 0.5]
+    for given in ([large + 1, 0.5], [large + 1, 0.5, 2]):
+        assert sweep(tell, {"x": given}, seed=0).x.tolist() == given
 
 
 def test_streams_are_those_of_the_first_version():
