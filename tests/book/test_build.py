@@ -107,9 +107,10 @@ HOSTILE = {
 @pytest.fixture
 def hostile_home(tmp_path_factory) -> Path:
     """A reader's own kernel, start-up file and style, none of which work here."""
+    kernel = '{"argv": ["/nowhere"], "language": ""}'
     home = tmp_path_factory.mktemp("home")
     for name, text in {
-        ".local/share/jupyter/kernels/python3/kernel.json": '{"argv": ["/nowhere"], "language": ""}',
+        ".local/share/jupyter/kernels/python3/kernel.json": kernel,
         ".ipython/profile_default/startup/first.py": "raise SystemExit('of the reader')",
         ".config/matplotlib/matplotlibrc": "text.usetex: True\nfont.family: absent\n",
         ".config/pip/pip.conf": "[global]\nindex-url = https://nowhere.invalid\n",
