@@ -198,5 +198,5 @@ def test_what_has_no_meaning_as_numbers_is_not_drawn(value):
         lambda: plot_band(value, [[0.0, 1.0]]),
         lambda: plot_entropy(value, [0.0, 1.0]),
     ):
-        with pytest.raises(ValueError, match="plain real numbers|rectangular array of real"):
+        with pytest.raises(ValueError, match=r"plain real numbers|rectangular array of real"):
             draw()
