@@ -297,6 +297,46 @@ def test_cost_of_the_entropy_minimum(seed):
     assert spike.m + 2 - spike.s == pytest.approx(spike.s - spike.m)
 
 
+def unequal(factors, m, a0, depth=2):
+    """Window, strengths at t*, and E(t*) over the error of the zero map; ten noise modes of 1."""
+    r = len(factors)
+    s, targets = two_levels(3.0, m, 1.0, r, 10)
+    start = a0 * np.r_[factors, np.ones(10)]
+    window = mode_window(s, targets, start, noise_modes=r, depth=depth)
+    a = strength(window.t_star, s, start, depth)
+    return window, a[:r], excess_error(a, targets, energy=r * m**2) / (r * m**2)
+
+
+@pytest.mark.parametrize("m", [2.7, 1.8])  # s - m below and above n
+@pytest.mark.parametrize("factors", [[2.0, 1.0], [1.0, 3.0, 5.0], [10.0, 1.0, 1.0]])
+def test_unequal_starts_stop_near_the_zero_map(factors, m):
+    errors, times = [], []
+    for a0 in (1e-4, 1e-8, 1e-12):
+        window, _, error = unequal(factors, m, a0)
+        assert window.holds
+        errors.append(error)
+        times.append([window.t_star, window.t_opt])
+    assert (np.diff(errors) > 0).all()
+    assert errors[-1] > 1 - 1e-4
+    orders = np.diff(times, axis=0)[-1] / np.log(1e4)
+    np.testing.assert_allclose(orders, [1 / 14, 1 / 6], rtol=0.05)  # 1 / (6s - 4n), 1 / 2s
+    window, _, error = unequal(np.ones(len(factors)), m, 1e-12)
+    assert window.holds == (3 - m < 1)
+    assert error < 0.2
+
+
+@pytest.mark.parametrize("depth", [3, 4, 8])
+def test_unequal_starts_undo_the_reversal(depth):
+    """The mode ahead is learned alone: the left half holds, and the others are missing."""
+    for factors in ([2.0, 1.0], [3.0, 1.0, 1.0]):
+        window, (first, second, *_), error = unequal(factors, 2.7, 1e-5, depth)
+        assert window.t_star < window.t_opt
+        assert second < 0.1 < 2.7 < first
+        assert error == pytest.approx(1 - 1 / len(factors), abs=0.02)
+        window, *_ = unequal(np.ones(len(factors)), 2.7, 1e-5, depth)
+        assert window.t_star > window.t_opt
+
+
 def gallery(levels, targets, counts, noisy, a0, depth=2):
     s, m = (np.repeat(np.array(x, dtype=float), counts) for x in (levels, targets))
     window = mode_window(s, m, a0, noise_modes=np.repeat(noisy, counts) > 0, depth=depth)
