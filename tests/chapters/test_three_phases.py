@@ -193,6 +193,18 @@ def test_staircase_limit(levels):
     assert (np.diff(learned) > 0).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_unequal_starts_change_only_the_first_rest_of_the_staircase(seed):
+    s, counts, a0 = np.array([3.0, 1.5, 0.6]), [3, 2, 4], 1e-250
+    strengths = np.repeat(s, counts)
+    factors = 10 ** np.random.default_rng(seed).uniform(-1, 1, strengths.size)
+    c = np.array([0.7 / 3, 0.5, 1.1, 2.5])
+    h = spectral_entropy(mode_strength(c * np.log(1 / a0) / 2, strengths, a0 * factors))
+    learned = [spectral_entropy(strengths[strengths * x > 1]) for x in c[1:]]
+    np.testing.assert_allclose(h, [spectral_entropy(factors[:3]), *learned], atol=1e-6)
+    assert h[0] < np.log(3) - 0.01
+
+
 def test_first_rest_begins_before_anything_is_learned():
     values, counts = tree_spectrum(3, 2, flip=0.05)
     steps = np.append(np.sqrt(values / 8), 0.08)
