@@ -414,3 +414,16 @@ def test_random_starts_turn_in_two_ways(s, n):
     assert stays.sum() >= 1
     assert moves.sum() >= 12
     assert (stays | moves).sum() >= 14
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6])
+def test_one_signal_mode_keeps_its_minimum_from_random_weights(scale):
+    sigma, a0 = np.diag([3.0] + [1.5] * 7), 16 * scale**2 / 2
+    limit = np.log(3 / a0 * (3 / 1.5 - 1)) / 6
+    for seed in range(8):
+        start = gaussian_weights([8, 16, 8], scale, rng=np.random.default_rng(seed))
+        t = np.linspace(0.3, 1.3, 500) * limit
+        path = gradient_flow(t, start, sigma, rtol=1e-8, atol=0).product
+        lowest = map_entropy(path).argmin()
+        assert t[lowest] == pytest.approx(limit, abs=0.2)
+        assert np.linalg.norm(path[lowest], 2) == pytest.approx(1.5, abs=0.07)
