@@ -154,6 +154,19 @@ def test_window_shrinkage(seed):
     assert nothing.t_opt == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_window_shrinkage_from_multiples_of_one_start(seed):
+    rng = np.random.default_rng(seed)
+    s = np.array([4.0, 2.5, 1.5, 0.7])
+    start = 1e-90 * 10 ** rng.uniform(-1, 1, 4)
+    for target in (3.0, 1.0):
+        window = mode_window(s, [target, 0, 0, 0], start, noise_modes=1)
+        at_star, at_opt = (strength(t, s, start)[0] for t in (window.t_star, window.t_opt))
+        assert at_star == pytest.approx(1.5, abs=1e-3)
+        assert at_opt == pytest.approx(target, abs=1e-3)
+        assert (window.t_star < window.t_opt) == (4 - target < 2.5)
+
+
 def test_entropy_minimum_and_best_time_on_draws():
     rng = np.random.default_rng(8)
     for s0 in (2.0, 3.0, 4.0):
