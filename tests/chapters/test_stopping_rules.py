@@ -161,6 +161,25 @@ def test_equal_spikes_come_near_the_zero_map(size, seed, s0):
             assert 1.25 * early < np.mean(costs) < 1.1 * zero
 
 
+@pytest.mark.parametrize("spikes", [2, 3, 5])
+@pytest.mark.parametrize("s0", [1.5, 2.0, 3.0, 6.0])
+def test_regret_late(spikes, s0):
+    """Spikes that noise has split are learned one by one: no time is best for all of them."""
+    s, m = spike_forward(s0)
+    strengths = np.array([*(s * (1 + 0.01 * np.arange(spikes)[::-1])), 2.0])
+    targets = np.array([*np.full(spikes, m), 0.0])
+    a0 = 1e-200
+    fractions = np.linspace(0.001, 0.999, 1000)
+    levels = [learning_time(x, a0, f) for x in strengths[:-1] for f in fractions]
+    t = np.sort(np.ravel(levels))
+    error = excess_error(mode_strength(t, strengths, a0), targets, energy=spikes * s0**2)
+    learned = s0**2 - m**2 + (strengths[:-1] - m) ** 2  # what each spike then leaves in E
+    steps = [learned[:k].sum() + s0**2 - m**2 + (spikes - 1 - k) * s0**2 for k in range(spikes)]
+    assert error.min() == pytest.approx(min(steps), rel=0.02)
+    late = 1 + 4 / (spikes * (2 * s0**2 + 3) - 4)
+    assert (error[-1] / error.min() == pytest.approx(late, rel=0.02)) == (s0 > np.sqrt(3))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_where_the_window_ends_is_a_choice(seed):
     """The same draws, at d = 64 from 1e-6: nearly all inside by a half, half of them by a tenth."""
