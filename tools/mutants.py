@@ -4,7 +4,8 @@ Usage: ``python -m tools.mutants [number] [seed] [module or folder ...]``
 (``make mutants N=300 SEED=0 BELOW=dlnlib/modes``).
 The sample takes one mutant from each of ``number`` equal stretches of the numerical code.  A mutant
 is tried against the examples of its own module and the test files of its room; survivors are
-printed, ``tools/mutants.toml`` names those that change nothing a caller can see.
+printed, ``tools/mutants.toml`` names those that change nothing a caller can see.  What noticed a
+mutant stands in ``_build/mutants.json`` and is asked first the next time.
 
 Ready-made tools do not serve here.  mutmut (3.8) leaves decorated functions alone, and so every
 compiled kernel; cosmic-ray (8.7) rewrites the working tree, knows one test command for all files,
@@ -13,9 +14,12 @@ and has no operator for a changed default, a dropped statement, or ``min`` for `
 
 import ast
 import itertools
+import json
 import multiprocessing
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import sys
@@ -32,6 +36,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = "tasks modes entropy flow random_matrix stopping sgd studies symbolic".split()
+COMPILED = "tests/package/test_compiled.py"  # its imports are in the programs it runs
+NOTICED = ROOT / "_build" / "mutants.json"
 WORKERS = 2
 # One process imports what takes long, and each run of tests is a fork of it.
 FORKS = multiprocessing.get_context("forkserver")
@@ -152,7 +158,7 @@ def tests_of(module: str) -> list[str]:
         rooms = Counter(place.split("/")[1] for place, _ in _imports(path))
         if rooms[module.split("/")[1]] == max(rooms.values(), default=-1):
             found += [path] if module in _reached(path) else []
-    return found
+    return found + [COMPILED] * (module in _read_by_kernels())
 
 
 @cache
@@ -163,11 +169,26 @@ def _read_by_kernels() -> frozenset[str]:
     return frozenset(kernels).union(*map(_reached, kernels))
 
 
-def _pytest(copy: Path, files: list[str], cache: str, printed: Path) -> None:
+class _QuickFirst:
+    """Within a file the quick tests come first: most mutants fall at once."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = seconds
+
+    def pytest_collection_modifyitems(self, items: list) -> None:
+        """Sort the tests; files stay in their order."""
+        files = list(dict.fromkeys(item.path for item in items))
+        items.sort(key=lambda i: (files.index(i.path), self.seconds.get(i.nodeid, 0.0)))
+
+
+def _pytest(
+    copy: Path, asked: list[str], seconds: dict[str, float], limit: float, cache: str, printed: Path
+) -> None:
     """Run tests in a copy; called in a process of its own."""
     os.setsid()  # the processes of a test end with it
     os.nice(10)
     os.chdir(copy)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
     os.environ |= {"NUMBA_CACHE_DIR": cache, "PYTHONPATH": str(copy)}
     sys.path.insert(0, str(copy))
     for name in [name for name in sys.modules if name.split(".")[0] == "tools"]:
@@ -177,59 +198,85 @@ def _pytest(copy: Path, files: list[str], cache: str, printed: Path) -> None:
         os.dup2(file.fileno(), 2)
     import pytest
 
-    options = ["-x", "-q", "-n", "0", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
-    os._exit(pytest.main([*options, *files]))
+    options = ["-q", "-n", "0", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
+    os._exit(pytest.main([*options, *asked], plugins=[_QuickFirst(seconds)]))
 
 
-def run(copy: Path, files: list[str], limit: float, fresh: bool = False) -> str:
-    """Empty if the tests passed in a copy of the book, else why not."""
+def run(
+    copy: Path, asked: list[str], seconds: dict[str, float], limit: float, fresh: bool = False
+) -> tuple[bool, str]:
+    """Whether tests passed in a copy of the book, and what they printed.
+
+    The limit is one of computing, so that a busy machine does not pass for an endless loop; four
+    times as much may pass on the clock.
+    """
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder, "printed")
         cache = folder if fresh else str(copy / ".numba")
-        process = FORKS.Process(target=_pytest, args=(copy, files, cache, printed))
+        process = FORKS.Process(target=_pytest, args=(copy, asked, seconds, limit, cache, printed))
         process.start()
-        process.join(limit)
+        process.join(4 * limit)
         if process.exitcode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
-            return f"it took longer than {limit:.0f} s"
-        return "" if process.exitcode == 0 else printed.read_text(errors="replace")[-2000:]
+        text = printed.read_text(errors="replace") if printed.exists() else ""
+        return process.exitcode == 0, text
 
 
 class Copies:
-    """Copies of the book, one per worker, and how long each test file takes in them."""
+    """Copies of the book, one per worker, and what is known of the tests.
+
+    How long each takes, which fail before anything is changed, and which noticed a mutant the last
+    time: that one is asked first, so that a run that was stopped soon stands where it stood.
+    """
 
     def __init__(self, folder: str):
-        self.free, self.seconds = SimpleQueue(), {}
+        self.free, self.total, self.seconds, self.failing = SimpleQueue(), {}, {}, []
+        self.noticed = json.loads(NOTICED.read_text()) if NOTICED.exists() else {}
         for i in range(WORKERS):
             copy = Path(folder, str(i))
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
             self.free.put(copy)
 
     def time(self, file: str) -> None:
-        """Run a test file as it is: it must pass, and may take four times as long later."""
+        """Run a test file as it is."""
         copy, start = self.free.get(), time.monotonic()
-        failure = run(copy, [file], 1200)
-        self.seconds[file] = time.monotonic() - start
+        passed, printed = run(copy, ["--durations=0", "-vv", file], {}, 1200)
+        self.total[file] = time.monotonic() - start
         self.free.put(copy)
-        if failure:
-            raise SystemExit(f"{file} fails before anything is changed:\n{failure}")
+        for took, test in re.findall(r"^([\d.]+)s call +(.+)$", printed, re.MULTILINE):
+            self.seconds[test] = float(took)
+        failing = sorted({test.split("[")[0] for test in _failures(printed)})
+        if not passed and not failing:
+            raise SystemExit(f"{file} does not run before anything is changed:\n{printed[-2000:]}")
+        for test in failing:
+            print(f"left out, as it fails before anything is changed: {test}", flush=True)
+            self.failing += ["--deselect", test]
 
     def survives(self, mutant: Mutant) -> bool:
         """Whether no test notices a mutant."""
-        copy = self.free.get()
+        copy, name = self.free.get(), _alike(*mutant[:4])
         file = copy / mutant.module
         file.write_text(mutant.text, encoding="utf-8")
         files = tests_of(mutant.module)
-        limit = 30 + 4 * sum(self.seconds[name] for name in files)
-        survives = not run(
-            copy, [mutant.module, *files], limit, fresh=mutant.module in _read_by_kernels()
-        )
+        limit = 60 + 4 * sum(self.total[name] for name in files)
+        before = dict.fromkeys(self.noticed.get(name, []), -1.0)
+        asked = ["-x", *self.failing, *before, mutant.module, *files]
+        fresh = mutant.module in _read_by_kernels()
+        survives, printed = run(copy, asked, self.seconds | before, limit, fresh)
         shutil.copy2(ROOT / mutant.module, file)
         self.free.put(copy)
         shown = f"{mutant.module} {mutant.function}: {mutant.old} -> {mutant.new}"
         print(shown if survives else ".", flush=True)
+        if not survives:
+            self.noticed[name] = _failures(printed)
+            NOTICED.parent.mkdir(exist_ok=True)
+            NOTICED.write_text(json.dumps(self.noticed, indent=1))
         return survives
+
+
+def _failures(printed: str) -> list[str]:
+    return re.findall(r"^FAILED (.+?)(?: - .*)?$", printed, re.MULTILINE)
 
 
 def _alike(*parts: str) -> str:
@@ -237,13 +284,17 @@ def _alike(*parts: str) -> str:
 
 
 def equivalents() -> set[str]:
-    """The mutants that change nothing a caller can see; says which of them are out of date."""
+    """The mutants that change nothing a caller can see."""
     named = tomllib.loads((ROOT / "tools" / "mutants.toml").read_text(encoding="utf-8"))
-    found = [mutant for group in named["group"] for mutant in group["mutants"]]
-    for module, _, old, _ in found:
-        if _alike(old) not in _alike((ROOT / module).read_text(encoding="utf-8")):
-            print(f"tools/mutants.toml: {module} has no line {old!r} any more")
-    return {_alike(*mutant) for mutant in found}
+    return {_alike(*mutant) for group in named["group"] for mutant in group["mutants"]}
+
+
+def out_of_date() -> list[str]:
+    """Those of them that no change of the package makes any more."""
+    named = equivalents()
+    modules = {mutant.split("|")[0] for mutant in named}
+    made = {_alike(*mutant[:4]) for module in modules for mutant in mutants(module)}
+    return sorted(named - made)
 
 
 def main(number: int = 300, seed: int = 0, *below: str) -> int:
@@ -258,6 +309,8 @@ def main(number: int = 300, seed: int = 0, *below: str) -> int:
     cuts = [i * len(every) // number for i in range(number + 1)]
     sample = [every[rng.randrange(i, j)] for i, j in itertools.pairwise(cuts)]
     known = equivalents()
+    for mutant in out_of_date():
+        print(f"tools/mutants.toml names what is not made any more: {mutant}")
     tried = [mutant for mutant in sample if _alike(*mutant[:4]) not in known]
     rng.shuffle(tried)  # so that a run that is stopped has tried all rooms
     needed = {file for mutant in tried for file in tests_of(mutant.module)}

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dlnlib
+from tools.mutants import out_of_date
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -156,3 +157,7 @@ def test_settings_that_keep_the_build_honest():
     assert execute["allow_errors"] is False
     assert execute["stderr_output"] == "error"
     assert "jupyter-book build . -W --keep-going -n" in read("Makefile")
+
+
+def test_every_mutant_that_changes_nothing_is_still_made():
+    assert out_of_date() == []

@@ -22,6 +22,7 @@ LABELS = {  # as printed in the public notebooks
     "two layers": [0.9664, -0.5862, 0.4440, 0.9520, 0.8456, 0.6576, -1.0138, 0.7839],
     "three layers": [-0.6163, 0.9799, 0.3886, 0.1911, 0.3208, -0.6920, -0.3344, -0.1105],
 }
+SAMPLES = {"two layers": 15, "three layers": 50}
 
 
 @pytest.mark.parametrize(("widths", "biases"), [((1, 30, 1), (True, False)), ((4, 6, 5, 1), True)])
@@ -125,6 +126,8 @@ def test_large_steps_lower_rank_and_coefficient_but_not_at_every_threshold(line_
 def test_published_labels(name):
     task, _, _ = published_run(name, np.random.RandomState)
     np.testing.assert_allclose(task.y[:8], LABELS[name], atol=5.1e-5)
+    assert len(task.x) == SAMPLES[name]
+    assert len(task.x_test) == 1000
 
 
 @pytest.mark.parametrize(

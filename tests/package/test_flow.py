@@ -309,3 +309,14 @@ def test_exact_flow_refuses_the_starts_that_cannot_reach_the_task_and_no_others(
             with pytest.raises(ValueError, match="ends at a saddle"):
                 exact_flow([1e9], start, sigma)
     assert min(seen.values()) > 500
+
+
+@pytest.mark.parametrize("widths", [(3, 4, 3), (3, 2, 3), (2, 6, 3)])
+def test_without_a_signal_the_weights_decay(rng, widths):
+    """No direction grows, so that none can be missing from the start."""
+    t, weights = np.linspace(0, 5, 6), balanced_weights(widths, 0.5, rng=rng)
+    nothing = np.zeros((widths[2], widths[0]))
+    flow = exact_flow(t, weights, nothing).product
+    np.testing.assert_allclose(flow, gradient_flow(t, weights, nothing).product, atol=1e-8)
+    (_, s, _), a = np.linalg.svd(flow[0]), np.linalg.svd(flow[-1])[1]
+    np.testing.assert_allclose(a, s / (1 + 2 * s * t[-1]), atol=1e-12)

@@ -446,7 +446,7 @@ def test_a_wait_beyond_the_digits_of_time_is_refused(depth):
 
 
 @pytest.mark.parametrize("depth", [2, 3, math.inf])
-@pytest.mark.parametrize("unit", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("unit", [1e-8, 1e-2, 1e2, 1e8])
 def test_the_unit_of_the_map_does_not_matter(depth, unit):
     """With s, m and a0 in other units, all three times go with s^-(2 - 2/L)."""
     s, m = np.array([3.0, 2.5, 1.0, 0.9, 0.8]), np.array([2.7, 2.0, 0.0, 0.1, 0.0])
@@ -488,3 +488,34 @@ def test_a_null_mode_is_never_memorised(null, unit, depth):
     options = {"depth": depth, "a0": 1e-4 * unit}
     assert memorisation_time(s, noise_modes=2, **options) == math.inf
     assert 0 < memorisation_time(s, noise_modes=1, **options) < math.inf
+
+
+@pytest.mark.parametrize("unit", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_noise_counts_from_when_it_exceeds_its_level_for_good(depth, unit):
+    """The signal outgrows the first noise mode for a while, until the second one rises."""
+    s, a0 = unit * np.array([1.0, 1.0, 2.0]), unit * np.array([1.0, 0.2, 1e-6])
+    noise, tau = np.array([True, False, True]), unit ** (2 - 2 / depth)
+    late = memorisation_time(
+        s, a0, noise_modes=noise, depth=depth, variant="share", level=0.6, tau=tau
+    )
+    a = mode_strength(late * np.array([0.9, 1.0, 1.1]), s, a0, depth=depth, tau=tau)
+    below, level, above = energy_shares(a)[:, noise].sum(axis=1)
+    assert below < 0.6 < above
+    assert level == pytest.approx(0.6, abs=1e-9)
+
+
+def test_a_level_that_noise_reaches_in_the_end_alone_is_never_exceeded():
+    s, options = [1.0, 1.0], {"noise_modes": 1, "variant": "share"}
+    assert memorisation_time(s, [1e-2, 1e-3], level=0.5, **options) == math.inf
+    assert memorisation_time(s, [1e-3, 1e-2], level=0.5, **options) == 0
+    # a share that falls to one half passes this level when the modes are all but at their ends
+    assert memorisation_time(s, [1e-3, 1e-2], level=0.5 + 1e-7, **options) == math.inf
+
+
+@pytest.mark.parametrize("s", [0.7, 1.1, 1.9])
+@pytest.mark.parametrize("apart", [0.01, 0.03, 0.06])
+def test_a_start_of_least_error_is_the_best_time(s, apart):
+    """Both modes leave the middle of their targets: at t = 0 the rate is rounding alone."""
+    targets = [0.1 + apart, 0.1 - apart]
+    assert mode_window([s, s], targets, 0.1, noise_modes=1).t_opt == 0

@@ -25,7 +25,7 @@ from dlnlib.studies.regret import (
     split_teacher,
     summary,
 )
-from dlnlib.studies.regret_digits import _draw
+from dlnlib.studies.regret_digits import _draw, _evidence
 from dlnlib.studies.tables import write_csv
 from dlnlib.tasks import svd_modes
 
@@ -313,3 +313,15 @@ def test_a_table_is_made_again_beside_others(tmp_path, monkeypatch):
     monkeypatch.setitem(STUDIES, "fair", Study(coin, [{"side": [1, 2]}], seed=5))
     tables = [make_table("fair", tmp_path, n_jobs=1) for _ in range(2)]
     assert tables[0].value.tolist() == tables[1].value.tolist()
+
+
+def test_evidence_by_hand_and_without_pixels_that_never_vary():
+    """Found by `make mutants`: what is zero but for rounding is no evidence for anything."""
+    rng = np.random.default_rng(0)
+    x, y, w = (rng.standard_normal(shape) for shape in ((50, 3), (50, 2), (4, 2, 3)))
+    gradients = (x @ w.mT - y)[..., None] * x[:, None]  # maps, samples, outputs, inputs
+    expected = (gradients.mean(axis=1) ** 2 / (gradients.var(axis=1) / 50)).mean(axis=(1, 2))
+    np.testing.assert_allclose(_evidence(w, x, y), expected)
+    pixels = np.hstack([x, np.zeros((50, 1)), 1e-17 * rng.standard_normal((50, 1))])
+    wide = np.concatenate([w, np.zeros((4, 2, 2))], axis=2)
+    np.testing.assert_allclose(_evidence(wide, pixels, y), expected)
