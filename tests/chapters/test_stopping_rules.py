@@ -146,7 +146,7 @@ def test_regret_rules(s0):
 @pytest.mark.parametrize("s0", [3.0, 4.0])
 def test_equal_spikes_come_near_the_zero_map(size, seed, s0):
     """The limit of the entropy rule is one for a single spike; noise splits equal ones."""
-    early, zero = 1 + 4 * (s0 - 1) ** 2 / (2 * s0**2 - 1), s0**2 / (2 - 1 / s0**2)
+    early = 1 + 4 * (s0 - 1) ** 2 / (2 * s0**2 - 1)
     for spikes in (1, 2, 3):
         costs = []
         options = {"noise": 1.0, "rng": np.random.default_rng(seed)}
@@ -158,7 +158,8 @@ def test_equal_spikes_come_near_the_zero_map(size, seed, s0):
         if spikes == 1:
             assert np.mean(costs) == pytest.approx(early, rel=0.1)
         else:
-            assert 1.25 * early < np.mean(costs) < 1.1 * zero
+            zero = spikes * s0**4 / (spikes * (2 * s0**2 + 3) - 4)
+            assert np.mean(costs) == pytest.approx(zero, rel=0.15)
 
 
 @pytest.mark.parametrize("spikes", [2, 3, 5])
