@@ -112,6 +112,8 @@ def test_shapes_scales_and_bad_input():
     rng = np.random.default_rng(2)
     w, dw = rng.normal(size=(2, 3, 4, 5, 2))
     assert map_entropy(w).shape == map_entropy_rate(w, dw).shape == (3, 4)
+    assert map_entropy(w[:0]).shape == map_entropy_rate(w[:0], dw[:0]).shape == (0, 4)
+    assert map_entropy(w[0, :0]).shape == (0,)
     for scale in (1e-120, 1e120):
         np.testing.assert_allclose(map_entropy(scale * w), map_entropy(w), rtol=1e-12)
         rate = map_entropy_rate(scale * w, scale * dw)

@@ -217,3 +217,11 @@ def test_newton_says_when_it_fails():
     with pytest.raises(RuntimeError, match="did not converge"):
         _newton(far.copy(), lambda z: np.array([1.0, 0.0, 0.0]))
     np.testing.assert_allclose(_newton(far.copy(), lambda z: 5e-12 * np.ones(3)), far, atol=1e-9)
+
+
+@pytest.mark.parametrize("depth", [3, 4, math.inf])
+def test_a_mode_far_above_its_end_decays_as_if_that_were_zero(depth):
+    t, s, a0 = np.linspace(0, 3, 7), [1e-60, 1e-30, 1e-20], np.array([1e-3, 1.0, 4.0])
+    layers, power = (1, 2) if depth == math.inf else (depth, 2 - 2 / depth)
+    expected = a0 * (1 + power * layers * a0**power * t[:, None]) ** (-1 / power)
+    np.testing.assert_allclose(mode_strength(t, s, a0, depth=depth), expected, rtol=1e-11)

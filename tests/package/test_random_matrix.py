@@ -472,6 +472,7 @@ def test_tiny_starts_do_not_underflow():
         (lambda: critical_dimension(1.0, 0.5, 0.0), "a0 must be positive"),
         (lambda: sharp_critical_dimension(1.0, 0.1), "s must reach the bulk edge 2"),
         (lambda: sharp_critical_dimension(3.0, 2.5), "a0 must lie between 0 and the bulk edge 2"),
+        (lambda: sharp_critical_dimension(3.0, 0.0), "a0 must lie between 0 and the bulk edge 2"),
         (lambda: sharp_critical_dimension(3.0, 0.1, noise=0.0), "noise must be positive"),
         (lambda: infinite_network([0, 1], 2.0, 0.1, modes=1), "modes must be an integer >= 2"),
         (lambda: infinite_network([0, 1], 2.0, 0.0, modes=9), "a0 must be positive"),

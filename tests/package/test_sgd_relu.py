@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib.sgd import ReLUNetwork, gaussian_start, train_relu
+from dlnlib.sgd import ReLUNetwork, gaussian_start, line_task, train_relu
 from dlnlib.sgd.published import TorchNumbers
 
 SHAPES = [
@@ -314,3 +314,10 @@ def test_normal_numbers_in_whole_blocks_draw_no_more():
     drawn, plain = (TorchNumbers(np.random.RandomState(5)) for _ in range(2))
     drawn.normal(32)
     assert drawn.uniform(1)[0] == plain.uniform(33)[-1]
+
+
+def test_the_test_inputs_of_the_line_lie_between_its_ends():
+    task = line_task(rng=np.random.default_rng(0))
+    first, second, *_, last_but_one, last = task.x[:, 0]
+    assert first <= task.x_test.min() < second
+    assert last_but_one < task.x_test.max() <= last

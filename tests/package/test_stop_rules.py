@@ -120,6 +120,9 @@ def test_validation_waits_in_proportion():
     assert validation_patience(hand_made(validation_error=-t)) == 10
     late = hand_made(validation_error=np.where(t < 5, 1.0, 1 + (t - 7) ** 2 - 4))
     assert validation_patience(late) == pytest.approx(7, abs=1e-6)
+    # the first improvement is one, however soon
+    soon = hand_made(validation_error=np.where(t < 5, np.abs(t - t[1]), -t))
+    assert validation_patience(soon) == pytest.approx(t[1], abs=t[1] / 2)
     # before the first improvement there is no time of the best to be patient about
     assert validation_patience(hand_made(validation_error=t * (6 - t))) == 10
 
