@@ -1,16 +1,17 @@
 """Find the assertions of the chapters that nothing can break.
 
 Usage: ``python -m tools.asserts [chapter ...]`` (``make asserts CHAPTER=intro``).
-A chapter runs many times, each time with one source of its numbers changed: what a function of
-`dlnlib` returns (noisy, reversed, stretched, shrunk, negated), or a number given in the code of a
-cell, a seed among them.  What the cells make of these sources is left alone, so that an assertion
-that holds by construction survives.  Parts of an assertion joined by ``and`` or in a chain of
-comparisons count one by one.  The parts that were never false are listed; those that are to stay
+Each trial changes one source of a chapter's numbers in one cell: what a function of `dlnlib`
+returns there (noisy, reversed, stretched, ...), or a number given in the code, a seed among them.
+What the cells make of these sources is left alone, so that an assertion that holds by
+construction survives.  Parts of an assertion joined by ``and`` or in a chain of comparisons count
+one by one.  The parts that were never false, or never asked, are listed; those that are to stay
 stand with their reason in ``tools/asserts_kept.toml``, and any other makes the command fail.
 
-A changed run is a fork of the process just before the first cell that sees the change, and is
-left out if no part that still stands can depend on it.  It is stopped after a thirtieth of the
-time for the chapter: what comes later is reached from later cells.
+The chapter runs once as it is; the names before each cell and the results of `dlnlib` are kept.
+A trial is a fork of the process that runs the changed cell and those that the change can reach,
+up to the last part that still stands, and notes every part that is false on the way.  The cheapest
+trials come first.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import ast
 import contextlib
 import copy
 import dataclasses
+import dis
 import functools
+import importlib
 import inspect
 import os
 import select
@@ -28,13 +31,15 @@ import time
 import tomllib
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import sympy
 
 from tools.bless import CHAPTERS, chapter_cells, chapters
 
@@ -86,8 +91,18 @@ class _Recorder(ast.NodeTransformer):
 # --- what is changed ---
 
 
+_noise = np.random.default_rng(1)  # goes on from result to result: no two have the same error
+
+
 def _noisy(x: np.ndarray) -> np.ndarray:
-    return x * np.exp(0.3 * np.random.default_rng(1).standard_normal(x.shape))
+    return x * np.exp(0.3 * _noise.standard_normal(x.shape))
+
+
+def _other(x: np.ndarray) -> np.ndarray:
+    """Another count, the opposite verdict, something finite in place of infinity."""
+    if x.dtype.kind in "bi":
+        return ~x if x.dtype.kind == "b" else x + 1
+    return np.nan_to_num(x, nan=1.0, posinf=1.0, neginf=-1.0)
 
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -96,15 +111,21 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "stretched": lambda x: 1.3 * x,
     "negated": lambda x: -x,
     "shrunk": lambda x: 1e-3 * x,
+    "other": _other,
 }
 
 
 def changed(value: Any, change: Callable) -> Any:
-    """The value with the change made to every float in it."""
-    if isinstance(value, float | np.floating):
-        return type(value)(change(np.asarray(value)))
+    """The value with the change made to every number in it."""
+    if isinstance(value, sympy.Expr):
+        return value + 1 if change is _other else 2 * value
+    if isinstance(value, bool | int | float | np.generic):
+        return changed(np.asarray(value), change)[()]
     if isinstance(value, np.ndarray):
-        return change(value) if value.dtype.kind == "f" else value
+        return change(value) if value.dtype.kind in ("bif" if change is _other else "f") else value
+    if isinstance(value, pd.DataFrame):
+        columns = {name: changed(value[name].to_numpy(), change) for name in value}
+        return pd.DataFrame(columns, index=value.index)
     if isinstance(value, types.GeneratorType):
         return (changed(item, change) for item in value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -114,21 +135,59 @@ def changed(value: Any, change: Callable) -> Any:
     if isinstance(value, dict):
         return {key: changed(item, change) for key, item in value.items()}
     if dataclasses.is_dataclass(value):
-        twin = copy.copy(value)
+        twin = object.__new__(type(value))  # without what the old one has worked out
         for field in dataclasses.fields(value):
             object.__setattr__(twin, field.name, changed(getattr(value, field.name), change))
         return twin
     return value
 
 
-def wrapped(function: Callable, change: Callable) -> Callable:
-    """The function with its results changed."""
+class Source:
+    """A function of `dlnlib`, whose results are kept in the first run and changed in a trial."""
 
-    @functools.wraps(function)
-    def twin(*args: Any, **settings: Any) -> Any:
-        return changed(function(*args, **settings), change)
+    def __init__(self, function: Callable, now: "Now") -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.now = function, now
+        self.results: dict[int, list[Any]] = {}  # by the cell that runs
+        self.spent: dict[int, float] = {}
 
-    return twin
+    def __reduce__(self) -> tuple:
+        return _named, (self.function.__module__, self.function.__qualname__)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """The result, as the chapter is to see it."""
+        now, known = self.now, self.results.setdefault(self.now.cell, [])
+        if not now.trial:
+            start = time.perf_counter()
+            known.append(self.function(*args, **settings))
+            spent = time.perf_counter() - start
+            self.spent[now.cell] = self.spent.get(now.cell, 0) + spent
+            return known[-1]
+        mine = now.changed is self and now.home
+        if now.home and known and (mine or not now.reached):
+            value = known.pop(0)  # nothing has changed yet, or whatever comes is changed anyway
+        else:
+            value = self.function(*args, **settings)
+        if not mine:
+            return value
+        now.reached = True
+        return changed(value, now.change)
+
+
+def _named(module: str, name: str) -> Callable:
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclasses.dataclass
+class Now:
+    """What the sources have to know: the cell that runs, and in a trial what is changed."""
+
+    cell: int = 0
+    trial: bool = False
+    home: bool = False  # the trial is in the cell in which its source is changed
+    changed: Source | None = None
+    change: Callable | None = None
+    reached: bool = False
 
 
 class _OtherNumber(ast.NodeTransformer):
@@ -182,22 +241,45 @@ def other_numbers(source: str) -> Iterator[tuple[str, ast.Module]]:
 # --- running ---
 
 
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """Names that a cell reads, and names that it makes or fills."""
-    read, made = set(), set()
+def _loaded(code: types.CodeType) -> set[str]:
+    """Names of the page that a cell reads, also inside its functions."""
+    here = {
+        i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_NAME", "LOAD_GLOBAL")
+    }
+    return here.union(*(_loaded(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _made(source: str, code: types.CodeType) -> tuple[set[str], set[str]]:
+    """Names that a cell gives anew, and those that it fills."""
+    given = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
+    filled = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else made).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            made.add(node.name)
-        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            made.update(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+        if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            filled.update(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             # a call that is a statement may fill what it is a method of: rows.append(...)
             function = node.value.func
             if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
-                made.add(function.value.id)
-    return read, made
+                filled.add(function.value.id)
+    return given, filled
+
+
+def _twin(value: Any) -> Any:
+    """What later cells cannot use up or fill, for the usual ways."""
+    if isinstance(value, np.random.Generator):
+        return copy.deepcopy(value)
+    return copy.copy(value) if type(value) in (list, dict, set) else value
+
+
+GONE = object()  # the value of a name whose cell failed
+
+
+class Trial(NamedTuple):
+    """A change in a cell: of a source, or of the cell's code."""
+
+    cell: int
+    source: Source | None
+    what: Any  # the change of the source, or the changed code
 
 
 class Chapter:
@@ -205,14 +287,16 @@ class Chapter:
 
     def __init__(self, sources: list[str]) -> None:
         self.parts: list[Part] = []
-        self.sources, self.names = sources, [_names(source) for source in sources]
+        self.sources, self.now = sources, Now()
         # Instrumented once here; a changed cell is instrumented again, to the same numbers.
-        self.first, self.code = [], []
+        self.first, self.code, self.made = [], [], []
         for cell, source in enumerate(sources):
             self.first.append(len(self.parts))
             self.code.append(self._compiled(cell, ast.parse(source), self.parts))
-        self.unbroken = set(range(len(self.parts)))
+            self.made.append(_made(source, compile(source, "cell", "exec")))
         self.used = list(self._used())
+        self.asked: set[int] = set()
+        self.broken: set[int] = set()
 
     @staticmethod
     def _compiled(cell: int, tree: ast.Module, parts: list[Part]) -> types.CodeType:
@@ -222,30 +306,67 @@ class Chapter:
     def _used(self) -> Iterator[set[str]]:
         """What each cell reads, also inside the functions that it calls."""
         inside: dict[str, set[str]] = {}
-        for source, (read, _) in zip(self.sources, self.names, strict=True):
-            for node in ast.walk(ast.parse(source)):
-                if isinstance(node, ast.FunctionDef):
-                    own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-                    inside[node.name] = own.union(*(inside.get(n, set()) for n in own))
-            yield read.union(*(inside.get(name, set()) for name in read))
+        for code, (given, _) in zip(self.code, self.made, strict=True):
+            read = _loaded(code)
+            read = read.union(*(inside.get(name, set()) for name in read))
+            inside = {name: names for name, names in inside.items() if name not in given}
+            for constant in code.co_consts:
+                if isinstance(constant, types.CodeType) and constant.co_name in given:
+                    own = _loaded(constant)
+                    inside[constant.co_name] = own.union(*(inside.get(n, set()) for n in own))
+            yield read
+
+    def run(self) -> None:
+        """Run the chapter as it is; keep the names before each cell and the time that it takes."""
+        self.before, self.cost = [], []
+        self.space = {"__name__": "__main__", NOTE: lambda part, holds: self.asked.add(part)}
+        known: dict[Callable, Source] = {}
+        for cell, code in enumerate(self.code):
+            self.now.cell = cell
+            for name, value in self.space.items():
+                home = getattr(value, "__module__", None) or ""
+                if home.startswith("dlnlib.") and not home.startswith("dlnlib.plotting"):
+                    if inspect.isfunction(inspect.unwrap(value)) and not isinstance(value, Source):
+                        self.space[name] = known.setdefault(value, Source(value, self.now))
+            self.before.append({name: _twin(value) for name, value in self.space.items()})
+            start = time.perf_counter()
+            exec(code, self.space)
+            self.cost.append(time.perf_counter() - start)
+
+    def reach(self, cell: int) -> list[tuple[int, set[str]]]:
+        """The cells that a change in a cell can reach, with the names that it changed before."""
+        names, cells = set(), []
+        for later in range(cell, len(self.sources)):
+            given, filled = self.made[later]
+            if later == cell or self.used[later] & names:
+                cells.append((later, set(names)))
+                names |= given | filled
+            else:
+                names -= given
+        return [(later, names) for later, names in cells if not self._only_drawn(later)]
 
     def _only_drawn(self, cell: int) -> bool:
         return "plt.show()" in self.sources[cell] and not any(p.cell == cell for p in self.parts)
 
-    def within_reach(self, cell: int, names: set[str]) -> set[int]:
-        """The unbroken parts, from a cell on, that a change of these names can reach."""
-        names, cells = set(names), {cell}
-        for later in range(cell, len(self.sources)):
-            read, made = self.names[later]
-            if later == cell or read & names:
-                cells.add(later)
-                names |= made
-        return {part for part in self.unbroken if self.parts[part].cell in cells}
+    def trials(self) -> Iterator[Trial]:
+        """All that can be changed."""
+        for cell, source in enumerate(self.sources):
+            if self._only_drawn(cell):
+                continue
+            sources = {s for s in self.before[cell].values() if isinstance(s, Source)}
+            for changing in sorted(sources, key=lambda s: s.__name__):
+                if cell in changing.results:
+                    yield from (Trial(cell, changing, change) for change in CHANGES.values())
+            for _, tree in other_numbers(source):
+                yield Trial(cell, None, tree)
 
-    def trial(
-        self, space: dict, cell: int, code: types.CodeType, last: int, seconds: float
-    ) -> None:
-        """Run a changed cell and those up to the last in a fork; note which parts were false."""
+    def seconds(self, trial: Trial, cells: list) -> float:
+        """What a trial will take, without what is known from the first run."""
+        saved = trial.source.spent.get(trial.cell, 0) if trial.source else 0
+        return sum(self.cost[later] for later, _ in cells) - saved
+
+    def attempt(self, trial: Trial, cells: list[tuple[int, set[str]]], seconds: float) -> None:
+        """Run the cells with a change in a fork; note which parts were false."""
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
@@ -254,17 +375,13 @@ class Chapter:
 
             def note(part: int, holds: Any) -> None:
                 # told at once, as a run that takes too long is stopped
-                if (fact := (part, bool(holds))) not in told:
-                    told.add(fact)
-                    os.write(writer, b"%d %d\n" % fact)
+                if not holds and part not in told:
+                    told.add(part)
+                    os.write(writer, b"%d\n" % part)
 
-            space[NOTE] = note
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            for later in range(cell, last + 1):
-                if later == cell or not self._only_drawn(later):
-                    # What follows a cell that fails lacks its names; only a false part counts.
-                    with contextlib.suppress(Exception):
-                        exec(code if later == cell else self.code[later], space)
+            with contextlib.suppress(Exception):
+                self._changed_run(trial, cells, note)
             os._exit(0)
         os.close(writer)
         text = b""
@@ -278,58 +395,63 @@ class Chapter:
             os.kill(child, signal.SIGKILL)
         os.close(reader)
         os.waitpid(child, 0)
-        facts = [line.split() for line in text.decode().splitlines()]
-        self.unbroken -= {int(part) for part, holds in facts if holds == "0"}
+        self.broken |= {int(part) for part in text.split()}
 
-    def changes(self, space: dict, cell: int) -> Iterator[tuple[set[str], Callable[[], Any]]]:
-        """What can be changed at a cell: names within reach, and how to get the changed code."""
-        made = self.names[cell][1]
-        for name in sorted(self.used[cell]):
-            function = space.get(name)
-            home = getattr(function, "__module__", None) or ""
-            if not home.startswith("dlnlib.") or home.startswith("dlnlib.plotting"):
-                continue
-            if inspect.isclass(function) or not callable(function):
-                continue
-            for change in CHANGES.values():
-                twin = wrapped(function, change)
-                yield {name}, lambda name=name, twin=twin: {name: twin}
-        if not self._only_drawn(cell):
-            for _, tree in other_numbers(self.sources[cell]):
-                yield made, lambda tree=tree: tree
+    def _changed_run(self, trial: Trial, cells: list, note: Callable) -> None:
+        now, space = self.now, self.space
+        now.trial, now.changed = True, trial.source
+        if trial.source:
+            now.change = trial.what
+        else:
+            scratch = self.parts[: self.first[trial.cell]]
+            again = self._compiled(trial.cell, trial.what, scratch)
+        values: dict[str, Any] = {}
+        for cell, names in cells:
+            now.cell, now.home = cell, cell == trial.cell and trial.source is not None
+            space.clear()
+            space.update(self.before[cell])
+            space[NOTE] = note
+            for name in names & values.keys():
+                space[name] = values[name]
+                if values[name] is GONE:
+                    del space[name]
+            old = dict(space)
+            given, filled = self.made[cell]
+            try:
+                exec(again if cell == trial.cell and not trial.source else self.code[cell], space)
+            except Exception:
+                # What follows lacks its names; only a false part counts.
+                new = {name for name in given if space.get(name, GONE) is not old.get(name, GONE)}
+                values.update(dict.fromkeys(given - new, GONE))
+                given = new
+            values.update({name: space[name] for name in given | filled if name in space})
 
-    def search(self, budget: float) -> bool:
-        """Run the chapter with every change; False if time ran out."""
-        space: dict[str, Any] = {"__name__": "__main__", NOTE: lambda part, holds: None}
-        start, complete = time.perf_counter(), True
-        for cell, code in enumerate(self.code):
-            for names, change in self.changes(space, cell):
-                reach = self.within_reach(cell, names)
-                if not reach:
-                    continue
-                last = max(self.parts[part].cell for part in reach)
-                left = budget - (time.perf_counter() - start)
-                if left < 0:
-                    complete = False
-                    break
-                what = change()
-                if isinstance(what, dict):
-                    kept = {name: space[name] for name in what}
-                    space.update(what)
-                    self.trial(space, cell, code, last, min(left, budget / 30))
-                    space.update(kept)
-                else:
-                    scratch = self.parts[: self.first[cell]]
-                    again = self._compiled(cell, what, scratch)
-                    self.trial(space, cell, again, last, min(left, budget / 30))
-            if not complete or not self.unbroken:
-                break
-            exec(code, space)
-        return complete
-
-    def never_false(self) -> list[str]:
-        """The parts that no change has broken, in their order."""
-        return [self.parts[part].text for part in sorted(self.unbroken)]
+    def search(self, spared: set[str], budget: float) -> bool:
+        """Run the trials until all but the spared is broken; False if time ran out."""
+        start = time.perf_counter()
+        self.run()
+        wanted = {n for n, part in enumerate(self.parts) if part.text not in spared} & self.asked
+        left = [(trial, self.reach(trial.cell)) for trial in self.trials()]
+        fresh = True
+        while True:
+            if fresh:
+                at = {self.parts[part].cell for part in wanted - self.broken}
+                queue = []
+                for trial, cells in left:
+                    last = max((n for n, (cell, _) in enumerate(cells) if cell in at), default=-1)
+                    if last >= 0:
+                        cells = cells[: last + 1]
+                        queue.append((self.seconds(trial, cells), trial, cells))
+                queue.sort(key=lambda item: item[0], reverse=True)
+                left = [(trial, cells) for _, trial, cells in queue]
+            if not left:
+                return True
+            if time.perf_counter() - start > budget:
+                return False
+            trial, cells = left.pop()
+            count = len(self.broken)
+            self.attempt(trial, cells, 3 * self.seconds(trial, cells) + 5)
+            fresh = len(self.broken) > count
 
 
 @contextlib.contextmanager
@@ -353,12 +475,26 @@ def _quiet(folder: Path) -> Iterator[None]:
         np.seterr(**errors)
 
 
-def never_false(chapter: Path, budget: float = BUDGET) -> tuple[list[str], int, bool]:
-    """Of a chapter: parts that were never false, the number of all, whether all was tried."""
+class Verdict(NamedTuple):
+    """Of a chapter: all its parts, those among them that were false, whether all was tried."""
+
+    parts: list[str]
+    broken: list[str]
+    complete: bool
+
+    @property
+    def never_false(self) -> list[str]:
+        """The parts that no trial has broken."""
+        return [text for text in self.parts if text not in self.broken]
+
+
+def judge(chapter: Path, spared: Iterable[str] = (), budget: float = BUDGET) -> Verdict:
+    """Try to break all parts of a chapter but those that are spared."""
     found = Chapter([cell.source for cell in chapter_cells(chapter)])
     with _quiet(chapter.parent):
-        complete = found.search(budget)
-    return found.never_false(), len(found.parts), complete
+        complete = found.search(set(spared), budget)
+    broken = [found.parts[part].text for part in sorted(found.broken)]
+    return Verdict([part.text for part in found.parts], broken, complete)
 
 
 def asserted(chapter: Path) -> list[str]:
@@ -383,13 +519,24 @@ def main() -> int:
         parser.error(f"no chapter with code cells: {', '.join(unknown)}")
     fresh = 0
     for name in given.chapters or known:
-        found, number, complete = never_false(CHAPTERS / f"{name}.md", given.seconds)
         reasons = kept().get(name, {})
-        short = "" if complete else f", and not all was tried in {given.seconds:g} s"
-        print(f"{name}: {len(found)} of {number} parts were never false{short}", flush=True)
-        for part in found:
-            print(f"  {part}" + (f"  [kept: {reasons[part]}]" if part in reasons else ""))
-            fresh += part not in reasons
+        start = time.perf_counter()
+        found = judge(CHAPTERS / f"{name}.md", reasons, given.seconds)
+        spent = time.perf_counter() - start
+        stay = [part for part in found.never_false if part in reasons]
+        open_ = [part for part in found.never_false if part not in reasons]
+        short = "" if found.complete else ", not all tried"
+        print(
+            f"{name}: {len(found.broken)} parts broken, {len(stay)} kept with a reason, "
+            f"{len(open_)} unexplained ({spent:.0f} s{short})",
+            flush=True,
+        )
+        for part in open_:
+            print(f"  {part}")
+        for part in reasons:
+            if part in found.broken:
+                print(f"  broken, needs no reason any more: {part}")
+        fresh += len(open_)
     return int(fresh > 0)
 
 

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 from helpers import PAGE, ROOT
 
-from tools.asserts import asserted, kept, never_false
+from tools.asserts import asserted, judge, kept
 from tools.bless import CHAPTERS, chapters
 
 SETUP = """\
@@ -29,10 +29,10 @@ def found(tmp_path):
     def search(code: str) -> list[str]:
         page = tmp_path / "page.md"
         page.write_text(PAGE % (SETUP + textwrap.dedent(code), ""))
-        parts, number, complete = never_false(page)
-        assert complete
-        assert number == len(asserted(page))
-        return parts
+        verdict = judge(page)
+        assert verdict.complete
+        assert verdict.parts == asserted(page)
+        return verdict.never_false
 
     return search
 
