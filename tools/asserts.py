@@ -9,13 +9,14 @@ one by one.  The parts that were never false, or never asked, are listed; those 
 stand with their reason in ``tools/asserts_kept.toml``, and any other makes the command fail.
 
 The chapter runs once as it is; the names before each cell and the results of `dlnlib` are kept.
-A trial is a fork of the process that runs the changed cell and those that the change can reach,
-up to the last part that still stands, and notes every part that is false on the way.  The cheapest
-trials come first.
+A trial is a fork of the process.  It runs the changed cell and those through which the change
+reaches one assertion, and notes every part that is false on the way.  Cheap trials come first,
+and the search ends when all that has no reason is broken.
 """
 
 import argparse
 import ast
+import collections
 import contextlib
 import copy
 import dataclasses
@@ -24,6 +25,7 @@ import functools
 import importlib
 import inspect
 import os
+import pickle
 import select
 import signal
 import sys
@@ -105,14 +107,25 @@ def _other(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(x, nan=1.0, posinf=1.0, neginf=-1.0)
 
 
+def _fewer(x: np.ndarray) -> np.ndarray:
+    """Half of a list; `changed` sees to it."""
+    return x
+
+
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "noisy": _noisy,
     "reversed": lambda x: x[::-1] if x.ndim else -x,
     "stretched": lambda x: 1.3 * x,
     "negated": lambda x: -x,
     "shrunk": lambda x: 1e-3 * x,
+    "shifted": lambda x: x + 0.5,
+    "bent": lambda x: np.sign(x) * np.sqrt(np.abs(x)),
     "other": _other,
+    "fewer": _fewer,
 }
+
+
+CALLS = ((0, 1), (0,), (1,))  # all calls of a function in a cell, or every other one
 
 
 def changed(value: Any, change: Callable) -> Any:
@@ -131,6 +144,7 @@ def changed(value: Any, change: Callable) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(changed(item, change) for item in value))
     if isinstance(value, list | tuple):
+        value = value[: len(value) // 2] if change is _fewer else value
         return type(value)(changed(item, change) for item in value)
     if isinstance(value, dict):
         return {key: changed(item, change) for key, item in value.items()}
@@ -142,52 +156,55 @@ def changed(value: Any, change: Callable) -> Any:
     return value
 
 
+@dataclasses.dataclass
+class Now:
+    """What the sources have to know: the cell that runs, and in a trial what is changed."""
+
+    cell: int = 0
+    trial: "Trial | None" = None
+    calls: int = 0  # so far, of the source that is changed
+
+
 class Source:
     """A function of `dlnlib`, whose results are kept in the first run and changed in a trial."""
 
-    def __init__(self, function: Callable, now: "Now") -> None:
+    def __init__(self, function: Callable, now: Now) -> None:
         functools.update_wrapper(self, function)
         self.function, self.now = function, now
-        self.results: dict[int, list[Any]] = {}  # by the cell that runs
-        self.spent: dict[int, float] = {}
+        self.results: dict[bytes, tuple[Any, list]] = {}  # by the input
+        self.calls: collections.Counter[int] = collections.Counter()  # by the cell that runs
+        self.spent: collections.Counter[int] = collections.Counter()
 
     def __reduce__(self) -> tuple:
         return _named, (self.function.__module__, self.function.__qualname__)
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """The result, as the chapter is to see it."""
-        now, known = self.now, self.results.setdefault(self.now.cell, [])
-        if not now.trial:
-            start = time.perf_counter()
-            known.append(self.function(*args, **settings))
-            spent = time.perf_counter() - start
-            self.spent[now.cell] = self.spent.get(now.cell, 0) + spent
-            return known[-1]
-        mine = now.changed is self and now.home
-        if now.home and known and (mine or not now.reached):
-            value = known.pop(0)  # nothing has changed yet, or whatever comes is changed anyway
+        trial, cell = self.now.trial, self.now.cell
+        streams = [x for x in (*args, *settings.values()) if isinstance(x, np.random.Generator)]
+        try:
+            key = pickle.dumps((args, settings))
+        except Exception:  # a function of the page, for example
+            key = b""
+        if key in self.results:
+            value, states = self.results[key]
+            for stream, state in zip(streams, states, strict=True):
+                stream.bit_generator.state = state
         else:
+            start = time.perf_counter()
             value = self.function(*args, **settings)
-        if not mine:
+            self.spent[cell] += time.perf_counter() - start
+            if not trial and key and not isinstance(value, types.GeneratorType):
+                self.results[key] = value, [stream.bit_generator.state for stream in streams]
+        self.calls[cell] += 1
+        if not trial or trial.source is not self or trial.cell != cell:
             return value
-        now.reached = True
-        return changed(value, now.change)
+        self.now.calls += 1
+        return changed(value, trial.what) if self.now.calls % 2 in trial.calls else value
 
 
 def _named(module: str, name: str) -> Callable:
     return getattr(importlib.import_module(module), name)
-
-
-@dataclasses.dataclass
-class Now:
-    """What the sources have to know: the cell that runs, and in a trial what is changed."""
-
-    cell: int = 0
-    trial: bool = False
-    home: bool = False  # the trial is in the cell in which its source is changed
-    changed: Source | None = None
-    change: Callable | None = None
-    reached: bool = False
 
 
 class _OtherNumber(ast.NodeTransformer):
@@ -197,7 +214,7 @@ class _OtherNumber(ast.NodeTransformer):
     """
 
     def __init__(self, place: int) -> None:
-        self.place, self.seen, self.text = place, 0, ""
+        self.place, self.seen, self.values = place, 0, ()
 
     def visit_Assert(self, node: ast.Assert) -> ast.Assert:
         return node
@@ -221,20 +238,28 @@ class _OtherNumber(ast.NodeTransformer):
         self.seen += 1
         if self.seen - 1 != self.place:
             return node
-        other = node.value + 1 if isinstance(node.value, int) else 1.5 * node.value + 1e-6
-        self.text = f"{node.value} is {other:g}"
-        return ast.copy_location(ast.Constant(other), node)
+        if isinstance(node.value, int):
+            self.values = (node.value + 1, max(node.value // 20, 1))
+        else:
+            self.values = (1.5 * node.value + 1e-6, node.value / 20)
+        self.found = ast.copy_location(ast.Constant(node.value), node)
+        return self.found
 
 
-def other_numbers(source: str) -> Iterator[tuple[str, ast.Module]]:
-    """The code with one of its numbers changed, for each number."""
+def other_numbers(source: str) -> Iterator[ast.Module]:
+    """The code with one of its numbers changed: somewhat larger, or much smaller."""
     place = 0
     while True:
         swap = _OtherNumber(place)
-        tree = swap.visit(ast.parse(source))
-        if not swap.text:
+        swap.visit(ast.parse(source))
+        if not swap.values:
             return
-        yield swap.text, tree
+        for value in swap.values:
+            swap = _OtherNumber(place)
+            tree = swap.visit(ast.parse(source))
+            if swap.found.value != value:
+                swap.found.value = value
+                yield tree
         place += 1
 
 
@@ -242,11 +267,22 @@ def other_numbers(source: str) -> Iterator[tuple[str, ast.Module]]:
 
 
 def _loaded(code: types.CodeType) -> set[str]:
-    """Names of the page that a cell reads, also inside its functions."""
-    here = {
-        i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_NAME", "LOAD_GLOBAL")
-    }
-    return here.union(*(_loaded(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+    """Names of the page that a cell reads before it gives them, also inside its functions."""
+    read, given = set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+            read |= {step.argval} - given
+        elif step.opname == "STORE_NAME":
+            given.add(step.argval)
+        elif isinstance(step.argval, types.CodeType):
+            read |= _loaded(step.argval) - given
+    return read
+
+
+def _imported(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (name.asname or name.name for name in node.names)
 
 
 def _made(source: str, code: types.CodeType) -> tuple[set[str], set[str]]:
@@ -280,6 +316,7 @@ class Trial(NamedTuple):
     cell: int
     source: Source | None
     what: Any  # the change of the source, or the changed code
+    calls: tuple[int, ...] = (0, 1)  # of the source, that are changed: even and odd ones
 
 
 class Chapter:
@@ -290,11 +327,14 @@ class Chapter:
         self.sources, self.now = sources, Now()
         # Instrumented once here; a changed cell is instrumented again, to the same numbers.
         self.first, self.code, self.made = [], [], []
+        modules = {name for source in sources for name in _imported(source)}
         for cell, source in enumerate(sources):
             self.first.append(len(self.parts))
             self.code.append(self._compiled(cell, ast.parse(source), self.parts))
-            self.made.append(_made(source, compile(source, "cell", "exec")))
+            given, filled = _made(source, compile(source, "cell", "exec"))
+            self.made.append((given, filled - modules))
         self.used = list(self._used())
+        self.ways = [self.paths(cell) for cell in range(len(sources))]
         self.asked: set[int] = set()
         self.broken: set[int] = set()
 
@@ -320,18 +360,20 @@ class Chapter:
         """Run the chapter as it is; keep the names before each cell and the time that it takes."""
         self.before, self.cost = [], []
         self.space = {"__name__": "__main__", NOTE: lambda part, holds: self.asked.add(part)}
-        known: dict[Callable, Source] = {}
+        self.known = []  # how much of it for results that are kept
+        sources: dict[Callable, Source] = {}
         for cell, code in enumerate(self.code):
             self.now.cell = cell
             for name, value in self.space.items():
                 home = getattr(value, "__module__", None) or ""
                 if home.startswith("dlnlib.") and not home.startswith("dlnlib.plotting"):
                     if inspect.isfunction(inspect.unwrap(value)) and not isinstance(value, Source):
-                        self.space[name] = known.setdefault(value, Source(value, self.now))
+                        self.space[name] = sources.setdefault(value, Source(value, self.now))
             self.before.append({name: _twin(value) for name, value in self.space.items()})
             start = time.perf_counter()
             exec(code, self.space)
             self.cost.append(time.perf_counter() - start)
+            self.known.append(sum(source.spent[cell] for source in sources.values()))
 
     def reach(self, cell: int) -> list[tuple[int, set[str]]]:
         """The cells that a change in a cell can reach, with the names that it changed before."""
@@ -355,15 +397,30 @@ class Chapter:
                 continue
             sources = {s for s in self.before[cell].values() if isinstance(s, Source)}
             for changing in sorted(sources, key=lambda s: s.__name__):
-                if cell in changing.results:
-                    yield from (Trial(cell, changing, change) for change in CHANGES.values())
-            for _, tree in other_numbers(source):
+                for which in CALLS[: min(changing.calls[cell] ** 2, len(CALLS))]:
+                    for change in CHANGES.values():
+                        yield Trial(cell, changing, change, which)
+            for tree in other_numbers(source):
                 yield Trial(cell, None, tree)
 
-    def seconds(self, trial: Trial, cells: list) -> float:
+    def paths(self, cell: int) -> dict[int, list[tuple[int, set[str]]]]:
+        """By the cell of an assertion: the cells through which a change in a cell reaches it."""
+        reached, found = self.reach(cell), {}
+        for goal in {part.cell for part in self.parts} & {later for later, _ in reached}:
+            way, used = [], set()
+            for later, names in reversed(reached):
+                if later == goal or (later < goal and used & set.union(*self.made[later])):
+                    way.append((later, names))
+                    used |= self.used[later]
+            if way[-1][0] == cell:
+                found[goal] = way[::-1]
+        return found
+
+    def seconds(self, trial: Trial, goal: int) -> float:
         """What a trial will take, without what is known from the first run."""
-        saved = trial.source.spent.get(trial.cell, 0) if trial.source else 0
-        return sum(self.cost[later] for later, _ in cells) - saved
+        saved = self.known[trial.cell] if trial.source else 0
+        cost = sum(self.cost[later] for later, _ in self.ways[trial.cell][goal])
+        return max(cost - saved, 0.01)
 
     def attempt(self, trial: Trial, cells: list[tuple[int, set[str]]], seconds: float) -> None:
         """Run the cells with a change in a fork; note which parts were false."""
@@ -398,16 +455,13 @@ class Chapter:
         self.broken |= {int(part) for part in text.split()}
 
     def _changed_run(self, trial: Trial, cells: list, note: Callable) -> None:
-        now, space = self.now, self.space
-        now.trial, now.changed = True, trial.source
-        if trial.source:
-            now.change = trial.what
-        else:
+        self.now.trial, space = trial, self.space
+        if not trial.source:
             scratch = self.parts[: self.first[trial.cell]]
             again = self._compiled(trial.cell, trial.what, scratch)
         values: dict[str, Any] = {}
         for cell, names in cells:
-            now.cell, now.home = cell, cell == trial.cell and trial.source is not None
+            self.now.cell = cell
             space.clear()
             space.update(self.before[cell])
             space[NOTE] = note
@@ -428,30 +482,28 @@ class Chapter:
 
     def search(self, spared: set[str], budget: float) -> bool:
         """Run the trials until all but the spared is broken; False if time ran out."""
-        start = time.perf_counter()
         self.run()
+        start = time.perf_counter()
         wanted = {n for n, part in enumerate(self.parts) if part.text not in spared} & self.asked
-        left = [(trial, self.reach(trial.cell)) for trial in self.trials()]
-        fresh = True
+        queue = [(trial, at) for trial in self.trials() for at in self.ways[trial.cell]]
+        spent, failed = collections.Counter(), collections.Counter()
         while True:
-            if fresh:
-                at = {self.parts[part].cell for part in wanted - self.broken}
-                queue = []
-                for trial, cells in left:
-                    last = max((n for n, (cell, _) in enumerate(cells) if cell in at), default=-1)
-                    if last >= 0:
-                        cells = cells[: last + 1]
-                        queue.append((self.seconds(trial, cells), trial, cells))
-                queue.sort(key=lambda item: item[0], reverse=True)
-                left = [(trial, cells) for _, trial, cells in queue]
-            if not left:
+            at = {self.parts[part].cell for part in wanted - self.broken}
+            queue = [(trial, goal) for trial, goal in queue if goal in at]
+            if not queue:
                 return True
             if time.perf_counter() - start > budget:
                 return False
-            trial, cells = left.pop()
-            count = len(self.broken)
-            self.attempt(trial, cells, 3 * self.seconds(trial, cells) + 5)
-            fresh = len(self.broken) > count
+            # cheap ones first, as much for each goal, and rather from where few have failed
+            costs = [
+                spent[goal] + (1 + failed[trial.cell, goal]) * self.seconds(trial, goal)
+                for trial, goal in queue
+            ]
+            trial, goal = queue.pop(costs.index(min(costs)))
+            begin, count = time.perf_counter(), len(self.broken)
+            self.attempt(trial, self.ways[trial.cell][goal], 3 * self.seconds(trial, goal) + 5)
+            spent[goal] += time.perf_counter() - begin
+            failed[trial.cell, goal] += len(self.broken) == count
 
 
 @contextlib.contextmanager

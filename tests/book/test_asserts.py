@@ -11,6 +11,7 @@ from tools.bless import CHAPTERS, chapters
 SETUP = """\
 import numpy as np
 from dlnlib.modes import mode_strength
+from dlnlib.studies.tables import as_frame, grid_cells
 from dlnlib.tasks import spiked_teacher
 ```
 
@@ -45,6 +46,7 @@ def found(tmp_path):
         "assert len(a) == 41 or a[-1, 0] > 2.9",  # switched off
         "for row in p: assert np.isclose(row.sum(), 1)",
         "def check(x): assert np.ptp(x) >= 0\ncheck(a)",
+        "for row in p[:0]: assert row.sum() > 2",  # never asked
     ],
 )
 def test_an_assertion_that_holds_by_construction_is_found(found, planted):
@@ -61,6 +63,11 @@ def test_an_assertion_that_holds_by_construction_is_found(found, planted):
         "assert task.modes.s[0] > 4.5",
         "assert 2.9 < a[-1, 0] < 3.1",
         "assert a[0, 0] == 1e-3 and a[-1, 2] > 0.5",
+        "assert np.allclose(mode_strength(4.0, s, 1e-3), mode_strength(4.0, s, 1e-3))",
+        "grid = grid_cells({'q': [1, 2], 'k': [1, 2]})\nassert len(grid) == 4",
+        "assert as_frame([{'x': 4}], {}).x.max() < 5",
+        "n = 40\nassert np.random.default_rng(0).random(n).max() > 0.9",
+        "rng = np.random.default_rng(0)\nassert rng.random() > 0.6",
     ],
 )
 def test_an_assertion_of_a_result_is_spared(found, sound):
