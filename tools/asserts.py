@@ -47,7 +47,7 @@ from tools.bless import CHAPTERS, chapter_cells, chapters
 
 KEPT = Path(__file__).with_name("asserts_kept.toml")
 NOTE = "__note__"  # a name that no chapter gives to anything
-BUDGET = 300  # seconds for a chapter, unless the command line says otherwise
+BUDGET = 300  # seconds for the trials of a chapter, unless the command line says otherwise
 
 
 # --- what is asserted ---
@@ -528,16 +528,16 @@ def _quiet(folder: Path) -> Iterator[None]:
 
 
 class Verdict(NamedTuple):
-    """Of a chapter: all its parts, those among them that were false, whether all was tried."""
+    """Of a chapter: all its parts, the numbers of those that were false, whether all was tried."""
 
     parts: list[str]
-    broken: list[str]
+    broken: set[int]
     complete: bool
 
     @property
     def never_false(self) -> list[str]:
         """The parts that no trial has broken."""
-        return [text for text in self.parts if text not in self.broken]
+        return [text for part, text in enumerate(self.parts) if part not in self.broken]
 
 
 def judge(chapter: Path, spared: Iterable[str] = (), budget: float = BUDGET) -> Verdict:
@@ -545,8 +545,7 @@ def judge(chapter: Path, spared: Iterable[str] = (), budget: float = BUDGET) -> 
     found = Chapter([cell.source for cell in chapter_cells(chapter)])
     with _quiet(chapter.parent):
         complete = found.search(set(spared), budget)
-    broken = [found.parts[part].text for part in sorted(found.broken)]
-    return Verdict([part.text for part in found.parts], broken, complete)
+    return Verdict([part.text for part in found.parts], found.broken, complete)
 
 
 def asserted(chapter: Path) -> list[str]:
@@ -564,7 +563,7 @@ def main() -> int:
     """List what was never false, chapter by chapter."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="all of them, if none is named")
-    parser.add_argument("--seconds", type=float, default=BUDGET, help="for each chapter")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="for the trials of a chapter")
     given = parser.parse_args()
     known = {path.stem: path for path in chapters()}
     if unknown := [name for name in given.chapters if name not in known]:
@@ -585,9 +584,8 @@ def main() -> int:
         )
         for part in open_:
             print(f"  {part}")
-        for part in reasons:
-            if part in found.broken:
-                print(f"  broken, needs no reason any more: {part}")
+        for part in reasons.keys() - set(stay):
+            print(f"  broken, needs no reason any more: {part}")
         fresh += len(open_)
     return int(fresh > 0)
 

@@ -82,6 +82,11 @@ def test_of_a_compound_assertion_only_the_part_is_found(found):
     assert found("assert p.min() >= 0 and a[-1, 0] > 2.9") == ["p.min() >= 0"]
 
 
+def test_of_two_assertions_in_the_same_words_the_weak_one_is_found(found):
+    code = "for x in {}: assert x.min() >= 0"
+    assert found(code.format("p") + "\n" + code.format("[a[-1] - 0.9]")) == ["x.min() >= 0"]
+
+
 def test_a_cell_that_fails_breaks_no_assertion_after_it(found):
     code = """\
     if a[-1, 0] < 2.99 or a[-1, 0] > 3.01:
