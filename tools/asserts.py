@@ -137,8 +137,11 @@ def changed(value: Any, change: Callable) -> Any:
     if isinstance(value, np.ndarray):
         return change(value) if value.dtype.kind in ("bif" if change is _other else "f") else value
     if isinstance(value, pd.DataFrame):
-        columns = {name: changed(value[name].to_numpy(), change) for name in value}
-        return pd.DataFrame(columns, index=value.index)
+        twin = value.copy()
+        for name in twin:
+            if twin[name].nunique() > len(twin) / 2:  # a result: parameters come again
+                twin[name] = changed(twin[name].to_numpy(), change)
+        return twin
     if isinstance(value, types.GeneratorType):
         return (changed(item, change) for item in value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -324,6 +327,10 @@ class Chapter:
 
     def __init__(self, sources: list[str]) -> None:
         self.parts: list[Part] = []
+        while sources and not any(
+            isinstance(x, ast.Assert) for x in ast.walk(ast.parse(sources[-1]))
+        ):
+            sources = sources[:-1]  # what comes after the last assertion
         self.sources, self.now = sources, Now()
         # Instrumented once here; a changed cell is instrumented again, to the same numbers.
         self.first, self.code, self.made = [], [], []
@@ -568,6 +575,7 @@ def main() -> int:
     known = {path.stem: path for path in chapters()}
     if unknown := [name for name in given.chapters if name not in known]:
         parser.error(f"no chapter with code cells: {', '.join(unknown)}")
+    os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # a stopped run would leave its workers behind
     fresh = 0
     for name in given.chapters or known:
         reasons = kept().get(name, {})
