@@ -142,8 +142,6 @@ def changed(value: Any, change: Callable) -> Any:
             if twin[name].nunique() > len(twin) / 2:  # a result: parameters come again
                 twin[name] = changed(twin[name].to_numpy(), change)
         return twin
-    if isinstance(value, types.GeneratorType):
-        return (changed(item, change) for item in value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(changed(item, change) for item in value))
     if isinstance(value, list | tuple):
@@ -196,14 +194,21 @@ class Source:
         else:
             start = time.perf_counter()
             value = self.function(*args, **settings)
+            if isinstance(value, types.GeneratorType):
+                value = _Items(value)
             self.spent[cell] += time.perf_counter() - start
-            if not trial and key and not isinstance(value, types.GeneratorType):
+            if not trial and key:
                 self.results[key] = value, [stream.bit_generator.state for stream in streams]
         self.calls[cell] += 1
-        if not trial or trial.source is not self or trial.cell != cell:
-            return value
-        self.now.calls += 1
-        return changed(value, trial.what) if self.now.calls % 2 in trial.calls else value
+        if trial and trial.source is self and trial.cell == cell:
+            self.now.calls += 1
+            if self.now.calls % 2 in trial.calls:
+                value = changed(value, trial.what)
+        return iter(value) if isinstance(value, _Items) else value
+
+
+class _Items(list):
+    """What a generator gave."""
 
 
 def _named(module: str, name: str) -> Callable:
