@@ -47,7 +47,7 @@ from tools.bless import CHAPTERS, chapter_cells, chapters
 
 KEPT = Path(__file__).with_name("asserts_kept.toml")
 NOTE = "__note__"  # a name that no chapter gives to anything
-BUDGET = 300  # seconds of the processor for the trials of a chapter, unless the command line says otherwise
+BUDGET = 300  # seconds of the processor for the trials of a chapter, unless told otherwise
 
 
 # --- what is asserted ---
