@@ -22,6 +22,7 @@ import copy
 import dataclasses
 import dis
 import functools
+import hashlib
 import importlib
 import inspect
 import os
@@ -184,7 +185,7 @@ class Source:
         trial, cell = self.now.trial, self.now.cell
         streams = [x for x in (*args, *settings.values()) if isinstance(x, np.random.Generator)]
         try:
-            key = pickle.dumps((args, settings))
+            key = hashlib.sha1(pickle.dumps((args, settings))).digest()
         except Exception:  # a function of the page, for example
             key = b""
         if key in self.results:
