@@ -438,7 +438,7 @@ class Chapter:
         """What a trial will take, without what is known from the first run."""
         saved = self.known[trial.cell] if trial.source else 0
         cost = sum(self.cost[later] for later, _ in self.ways[trial.cell][goal])
-        return max(cost - saved, 0.01)
+        return max(cost - saved, 0.05)  # a fork
 
     def attempt(self, trial: Trial, cells: list[tuple[int, set[str]]], seconds: float) -> None:
         """Run the cells with a change in a fork; note which parts were false."""
@@ -512,9 +512,13 @@ class Chapter:
                 return True
             if _spent() - start > budget:
                 return False
-            # cheap ones first, as much for each goal, and rather from where few have failed
+            # cheap and near ones first, as much for each goal, and rather from where few have failed
             costs = [
-                spent[goal] + (1 + failed[trial.cell, goal]) * self.seconds(trial, goal)
+                spent[goal]
+                + (1 + failed[trial.cell, goal])
+                * (1 + goal - trial.cell)
+                * (1 if trial.source else 3)
+                * self.seconds(trial, goal)
                 for trial, goal in queue
             ]
             trial, goal = queue.pop(costs.index(min(costs)))
