@@ -512,7 +512,7 @@ class Chapter:
                 return True
             if _spent() - start > budget:
                 return False
-            # cheap and near ones first, as much for each goal, and rather from where few have failed
+            # cheap and near ones first, as much for each goal, rather from where few have failed
             costs = [
                 spent[goal]
                 + (1 + failed[trial.cell, goal])
