@@ -400,7 +400,7 @@ def test_one_signal_mode_may_start_anywhere(seed):
 def test_random_starts_turn_in_two_ways(s, n):
     """From random weights t* stays, or moves by 1 / (4s - 2n) per unit of log(1/a0)."""
     found, unit = [], 4 * s - 2 * n
-    for scale in (1e-7, 1e-11):
+    for scale in (1e-6, 1e-9):  # below, the dip of H is lost in rounding
         t = np.linspace(0.1, 1.3, 300) * np.log(1 / scale**2) / unit
         draws = (
             gaussian_weights([8, 16, 8], scale, rng=np.random.default_rng(seed))
@@ -409,8 +409,8 @@ def test_random_starts_turn_in_two_ways(s, n):
         sigma = np.diag(np.repeat([s, n], [2, 6]))
         maps = (gradient_flow(t, draw, sigma, rtol=1e-7, atol=0).product for draw in draws)
         found.append([t[map_entropy(path).argmin()] for path in maps])
-    order = np.diff(found, axis=0)[0] / np.log(1e8) * unit
-    stays, moves = np.abs(order) < 0.03, np.abs(order - 1) < 0.06
+    order = np.diff(found, axis=0)[0] / np.log(1e6) * unit
+    stays, moves = np.abs(order) < 0.1, np.abs(order - 1) < 0.1
     assert stays.sum() >= 1
     assert moves.sum() >= 12
     assert (stays | moves).sum() >= 14
