@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_curve, as_matrix, as_times
+from dlnlib._checks import as_curve, as_matrix, as_numbers, as_times, as_vector
 from dlnlib.entropy import Phases
 
 __all__ = [
@@ -105,7 +105,7 @@ def quartiles(values: ArrayLike, form: str = ".3g") -> str:
     >>> quartiles([1.0, 2.0, 4.0, 8.0, 16.0])
     '4 [2, 8]'
     """
-    low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75])
+    low, middle, high = np.nanquantile(as_numbers("values", values), [0.25, 0.5, 0.75])
     return f"{middle:{form}} [{low:{form}}, {high:{form}}]"
 
 
@@ -263,10 +263,11 @@ def plot_band(
     >>> ax.lines[0].get_ydata().tolist(), len(ax.collections)
     ([2.0, 5.0], 1)
     """
-    if np.ndim(runs) != 2 or np.shape(runs)[1] != np.size(x):
+    x, runs = as_vector("x", x), as_numbers("runs", runs)
+    if runs.ndim != 2 or runs.shape[1] != x.size or not len(runs):
         raise ValueError(
             f"runs needs one row per run and one column per entry of x: got shape "
-            f"{np.shape(runs)} for {np.size(x)} entries; transpose it if runs are its columns"
+            f"{runs.shape} for {x.size} entries; transpose it if runs are its columns"
         )
     ax = _axes(ax)
     low, middle, high = np.nanquantile(runs, [band[0], 0.5, band[1]], axis=0)

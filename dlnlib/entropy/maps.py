@@ -4,12 +4,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_numbers
+from dlnlib._checks import as_numbers, in_range
 from dlnlib.entropy.spectral import entropy_rate, spectral_entropy
 
 _FAINT = 1e-150  # of the strongest value: no energy, and a growth rate that may overflow
 
 
+@in_range
 def map_entropy(w: ArrayLike) -> Float[np.ndarray, "..."]:
     """Entropy H = -tr(rho log rho) of a map W, with rho = W^T W / tr(W^T W).
 
@@ -33,6 +34,7 @@ def map_entropy(w: ArrayLike) -> Float[np.ndarray, "..."]:
     return spectral_entropy(np.linalg.svd(_as_maps("w", w), compute_uv=False))
 
 
+@in_range
 def map_entropy_rate(w: ArrayLike, velocity: ArrayLike) -> Float[np.ndarray, "..."]:
     """Rate of the entropy of a map, dH/dt = -tr(drho/dt log rho).
 

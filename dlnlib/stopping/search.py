@@ -23,7 +23,8 @@ from dlnlib.stopping.mode_tables import FALLING, RISING, VANISHING, Flow
 
 _STEP = 0.5  # e-folds of the fastest mode per visit
 _ROUNDING = 1e-14  # a sum this much smaller than its terms is zero
-_SETTLED = 1e-6  # a mode closer to its end than this, or that much weaker than the first, is done
+_SETTLED = 1e-14  # a mode closer to its end than this is done; a minimum may come that late
+_FAINT = 1e-6  # a mode that much weaker than the first holds no energy to speak of
 _MOST_VISITS = 200_000
 
 
@@ -177,7 +178,7 @@ def _look(t, flow, m, noise, work):
             pace *= math.exp(flow.power * log_a[k])
         g[k] = pace * gap[k]
         end = max(a[k], flow.s[k])
-        if abs(gap[k]) > _SETTLED * flow.s[k] and end > _SETTLED * highest:
+        if abs(gap[k]) > _SETTLED * flow.s[k] and end > _FAINT * highest:
             fastest = max(fastest, pace * end)
     error, error_rate = _errors(flow, m, a, gap, g)
     entropy, entropy_rate, share = _shares(noise, a, log_a, g)

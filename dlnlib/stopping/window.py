@@ -93,7 +93,8 @@ def mode_window(
     -------
     StoppingWindow
         Floats, or arrays (N,) for many spectra.  Times are good to about 1e-9 of the time of the
-        fastest change; of equal minima the earliest counts.  An
+        fastest change; of equal minima the earliest counts.  A minimum that comes when every mode
+        is within 1e-14 of its end is lost in rounding and counts as infinitely late.  An
         entropy below 1e-300 counts as zero, so that a0 is sensible down to about 1e-100 with two
         layers.  A deeper mode waits about (s/a0)^(1-2/L) e-folds, of which times keep 16 digits.
 

@@ -5,12 +5,13 @@ import textwrap
 import pytest
 from helpers import PAGE, ROOT
 
-from tools.asserts import asserted, kept, never_false
+from tools.asserts import asserted, judge, kept
 from tools.bless import CHAPTERS, chapters
 
 SETUP = """\
 import numpy as np
 from dlnlib.modes import mode_strength
+from dlnlib.studies.tables import as_frame, grid_cells
 from dlnlib.tasks import spiked_teacher
 ```
 
@@ -29,10 +30,10 @@ def found(tmp_path):
     def search(code: str) -> list[str]:
         page = tmp_path / "page.md"
         page.write_text(PAGE % (SETUP + textwrap.dedent(code), ""))
-        parts, number, complete = never_false(page)
-        assert complete
-        assert number == len(asserted(page))
-        return parts
+        verdict = judge(page)
+        assert verdict.complete
+        assert verdict.parts == asserted(page)
+        return verdict.never_false
 
     return search
 
@@ -45,6 +46,7 @@ def found(tmp_path):
         "assert len(a) == 41 or a[-1, 0] > 2.9",  # switched off
         "for row in p: assert np.isclose(row.sum(), 1)",
         "def check(x): assert np.ptp(x) >= 0\ncheck(a)",
+        "for row in p[:0]: assert row.sum() > 2",  # never asked
     ],
 )
 def test_an_assertion_that_holds_by_construction_is_found(found, planted):
@@ -61,6 +63,11 @@ def test_an_assertion_that_holds_by_construction_is_found(found, planted):
         "assert task.modes.s[0] > 4.5",
         "assert 2.9 < a[-1, 0] < 3.1",
         "assert a[0, 0] == 1e-3 and a[-1, 2] > 0.5",
+        "assert np.allclose(mode_strength(4.0, s, 1e-3), mode_strength(4.0, s, 1e-3))",
+        "grid = grid_cells({'q': [1, 2], 'k': [1, 2]})\nassert len(grid) == 4",
+        "assert as_frame([{'x': 4}], {}).x.max() < 5",
+        "n = 40\nassert np.random.default_rng(0).random(n).max() > 0.9",
+        "rng = np.random.default_rng(0)\nassert rng.random() > 0.6",
     ],
 )
 def test_an_assertion_of_a_result_is_spared(found, sound):
@@ -73,6 +80,11 @@ def test_names_of_the_page_are_its_own(found):
 
 def test_of_a_compound_assertion_only_the_part_is_found(found):
     assert found("assert p.min() >= 0 and a[-1, 0] > 2.9") == ["p.min() >= 0"]
+
+
+def test_of_two_assertions_in_the_same_words_the_weak_one_is_found(found):
+    code = "for x in {}: assert x.min() >= 0"
+    assert found(code.format("p") + "\n" + code.format("[a[-1] - 0.9]")) == ["x.min() >= 0"]
 
 
 def test_a_cell_that_fails_breaks_no_assertion_after_it(found):

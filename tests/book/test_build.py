@@ -104,6 +104,31 @@ HOSTILE = {
 }
 
 
+@pytest.fixture
+def hostile_home(tmp_path_factory) -> Path:
+    """A reader's own kernel, start-up file and style, none of which work here."""
+    kernel = '{"argv": ["/nowhere"], "language": ""}'
+    home = tmp_path_factory.mktemp("home")
+    for name, text in {
+        ".local/share/jupyter/kernels/python3/kernel.json": kernel,
+        ".ipython/profile_default/startup/first.py": "raise SystemExit('of the reader')",
+        ".config/matplotlib/matplotlibrc": "text.usetex: True\nfont.family: absent\n",
+        ".config/pip/pip.conf": "[global]\nindex-url = https://nowhere.invalid\n",
+    }.items():
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text(text)
+    return home
+
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([0, 1])\nplt.title(r'$\\tau$')\nplt.show()"
+
+
+def test_the_readers_home_reaches_no_cell(book, hostile_home):
+    write(book, FIGURE)
+    result = build(book, HOME=str(hostile_home), XDG_CONFIG_HOME=str(hostile_home / ".config"))
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_readers_shell_reaches_no_cell(book):
     names = sorted(HOSTILE)
     write(book, f"import os\nprint(*(os.environ.get(n) for n in {names}))\nassert 1 == 2")

@@ -3,6 +3,7 @@
 import pytest
 
 from tools.check_site import check_site, main
+from tools.outputs import TRACEBACK
 
 PAGE = (
     '<!DOCTYPE html><html lang="en"><head><title>t</title>{head}</head><body>{body}</body></html>'
@@ -23,6 +24,7 @@ def site(tmp_path):
     return write
 
 
+CELL = '<div class="cell docutils"><div class="{}"><pre>{}</pre></div></div>'
 SOUND = """
 <h1 id="top-of-page">T</h1> <a href="#top-of-page">up</a> <a href="#">top</a>
 <a href="b.html#x y">b</a>
@@ -71,6 +73,10 @@ def test_sound_site_has_no_problem(site, capsys):
         ('<img src="a.png" alt=" ">', "without alternative text: a.png"),
         ('<img src="a.png" alt="images/a.png">', "without alternative text: a.png"),
         ('<svg role="img"></svg>', "<svg> without alternative text"),
+        (CELL.format("output traceback", "E: v"), "cell 1 put out a traceback"),
+        (CELL.format("output stderr", "w"), "cell 1 put out a stderr"),
+        (CELL.format("output text", f"{TRACEBACK}\nE: v"), "cell 1 put out: E: v"),
+        (CELL.format("output text", "&lt;Figure size 1"), "cell 1 put out: <Figure size 1"),
     ],
 )
 def test_each_failure_in_a_page_is_seen(site, body, complaint, capsys):

@@ -200,9 +200,24 @@ def test_outputs_that_never_change_are_named():
             assert "columns [2] of y are constant in the training rows" in str(error)
             seen += 1
     assert 0 < seen < 12
-    for constant in (0.0, 0.1, 1e60):
+    total = rng.dirichlet(np.ones(7), len(x)).sum(axis=1)  # one, up to rounding
+    assert np.ptp(total) > 0
+    for constant in (0.0, 0.1, -1e50, total):
         with pytest.raises(ValueError, match=r"columns \[0\] of y are constant"):
-            page_on(x, np.column_stack([np.full(len(x), constant), y[:, :2]]))
+            page_on(x, np.column_stack([constant + np.zeros(len(x)), y[:, :2]]))
+    small = 1e9 + x[:, :2]  # a spread of 1e-9 of the size is one
+    assert page_on(x, small)[0]["r"] == 2
+
+
+def test_lists_and_data_frames_are_taken_as_arrays_are():
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((90, 4))
+    y = x[:, :2] + rng.standard_normal((90, 2))
+    _, out = page_on(x, y)
+    for other in ([x.tolist(), y.tolist()], [pd.DataFrame(x, range(5, 95)), pd.DataFrame(y)]):
+        assert page_on(*other)[1] == out
+    with pytest.raises(ValueError, match="objects"):
+        page_on(x.astype(object), y)
 
 
 def test_many_rows():

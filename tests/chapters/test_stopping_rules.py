@@ -146,7 +146,7 @@ def test_regret_rules(s0):
 @pytest.mark.parametrize("s0", [3.0, 4.0])
 def test_equal_spikes_come_near_the_zero_map(size, seed, s0):
     """The limit of the entropy rule is one for a single spike; noise splits equal ones."""
-    early, zero = 1 + 4 * (s0 - 1) ** 2 / (2 * s0**2 - 1), s0**2 / (2 - 1 / s0**2)
+    early = 1 + 4 * (s0 - 1) ** 2 / (2 * s0**2 - 1)
     for spikes in (1, 2, 3):
         costs = []
         options = {"noise": 1.0, "rng": np.random.default_rng(seed)}
@@ -158,7 +158,27 @@ def test_equal_spikes_come_near_the_zero_map(size, seed, s0):
         if spikes == 1:
             assert np.mean(costs) == pytest.approx(early, rel=0.1)
         else:
-            assert 1.25 * early < np.mean(costs) < 1.1 * zero
+            zero = spikes * s0**4 / (spikes * (2 * s0**2 + 3) - 4)
+            assert np.mean(costs) == pytest.approx(zero, rel=0.15)
+
+
+@pytest.mark.parametrize("spikes", [2, 3, 5])
+@pytest.mark.parametrize("s0", [1.5, 2.0, 3.0, 6.0])
+def test_regret_late(spikes, s0):
+    """Spikes that noise has split are learned one by one: no time is best for all of them."""
+    s, m = spike_forward(s0)
+    strengths = np.array([*(s * (1 + 0.01 * np.arange(spikes)[::-1])), 2.0])
+    targets = np.array([*np.full(spikes, m), 0.0])
+    a0 = 1e-200
+    fractions = np.linspace(0.001, 0.999, 1000)
+    levels = [learning_time(x, a0, f) for x in strengths[:-1] for f in fractions]
+    t = np.sort(np.ravel(levels))
+    error = excess_error(mode_strength(t, strengths, a0), targets, energy=spikes * s0**2)
+    learned = s0**2 - m**2 + (strengths[:-1] - m) ** 2  # what each spike then leaves in E
+    steps = [learned[:k].sum() + s0**2 - m**2 + (spikes - 1 - k) * s0**2 for k in range(spikes)]
+    assert error.min() == pytest.approx(min(steps), rel=0.02)
+    late = 1 + 4 / (spikes * (2 * s0**2 + 3) - 4)
+    assert (error[-1] / error.min() == pytest.approx(late, rel=0.02)) == (s0 > np.sqrt(3))
 
 
 @pytest.mark.parametrize("seed", range(3))

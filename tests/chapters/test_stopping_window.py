@@ -154,6 +154,19 @@ def test_window_shrinkage(seed):
     assert nothing.t_opt == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_window_shrinkage_from_multiples_of_one_start(seed):
+    rng = np.random.default_rng(seed)
+    s = np.array([4.0, 2.5, 1.5, 0.7])
+    start = 1e-90 * 10 ** rng.uniform(-1, 1, 4)
+    for target in (3.0, 1.0):
+        window = mode_window(s, [target, 0, 0, 0], start, noise_modes=1)
+        at_star, at_opt = (strength(t, s, start)[0] for t in (window.t_star, window.t_opt))
+        assert at_star == pytest.approx(1.5, abs=1e-3)
+        assert at_opt == pytest.approx(target, abs=1e-3)
+        assert (window.t_star < window.t_opt) == (4 - target < 2.5)
+
+
 def test_entropy_minimum_and_best_time_on_draws():
     rng = np.random.default_rng(8)
     for s0 in (2.0, 3.0, 4.0):
@@ -295,6 +308,46 @@ def test_cost_of_the_entropy_minimum(seed):
         assert (costs[2] > costs[3]) == (s0 > 2)
     spike = spike_forward(2.0)
     assert spike.m + 2 - spike.s == pytest.approx(spike.s - spike.m)
+
+
+def unequal(factors, m, a0, depth=2):
+    """Window, strengths at t*, and E(t*) over the error of the zero map; ten noise modes of 1."""
+    r = len(factors)
+    s, targets = two_levels(3.0, m, 1.0, r, 10)
+    start = a0 * np.r_[factors, np.ones(10)]
+    window = mode_window(s, targets, start, noise_modes=r, depth=depth)
+    a = strength(window.t_star, s, start, depth)
+    return window, a[:r], excess_error(a, targets, energy=r * m**2) / (r * m**2)
+
+
+@pytest.mark.parametrize("m", [2.7, 1.8])  # s - m below and above n
+@pytest.mark.parametrize("factors", [[2.0, 1.0], [1.0, 3.0, 5.0], [10.0, 1.0, 1.0]])
+def test_unequal_starts_stop_near_the_zero_map(factors, m):
+    errors, times = [], []
+    for a0 in (1e-4, 1e-8, 1e-12):
+        window, _, error = unequal(factors, m, a0)
+        assert window.holds
+        errors.append(error)
+        times.append([window.t_star, window.t_opt])
+    assert (np.diff(errors) > 0).all()
+    assert errors[-1] > 1 - 1e-4
+    orders = np.diff(times, axis=0)[-1] / np.log(1e4)
+    np.testing.assert_allclose(orders, [1 / 14, 1 / 6], rtol=0.05)  # 1 / (6s - 4n), 1 / 2s
+    window, _, error = unequal(np.ones(len(factors)), m, 1e-12)
+    assert window.holds == (3 - m < 1)
+    assert error < 0.2
+
+
+@pytest.mark.parametrize("depth", [3, 4, 8])
+def test_unequal_starts_undo_the_reversal(depth):
+    """The mode ahead is learned alone: the left half holds, and the others are missing."""
+    for factors in ([2.0, 1.0], [3.0, 1.0, 1.0]):
+        window, (first, second, *_), error = unequal(factors, 2.7, 1e-5, depth)
+        assert window.t_star < window.t_opt
+        assert second < 0.1 < 2.7 < first
+        assert error == pytest.approx(1 - 1 / len(factors), abs=0.02)
+        window, *_ = unequal(np.ones(len(factors)), 2.7, 1e-5, depth)
+        assert window.t_star > window.t_opt
 
 
 def gallery(levels, targets, counts, noisy, a0, depth=2):

@@ -15,9 +15,12 @@ from dlnlib.entropy import (
     entropy_rate,
     entropy_rate_by_mode,
     group_entropy,
+    map_entropy,
     spectral_entropy,
 )
+from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import growth_rate, learning_time, mode_strength
+from dlnlib.stopping import mode_window
 from dlnlib.tasks import tree_spectrum
 
 # Ratio n / s of the two levels, start over n, numbers of signal and of noise modes.
@@ -190,6 +193,18 @@ def test_staircase_limit(levels):
     assert (np.diff(learned) > 0).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_unequal_starts_change_only_the_first_rest_of_the_staircase(seed):
+    s, counts, a0 = np.array([3.0, 1.5, 0.6]), [3, 2, 4], 1e-250
+    strengths = np.repeat(s, counts)
+    factors = 10 ** np.random.default_rng(seed).uniform(-1, 1, strengths.size)
+    c = np.array([0.7 / 3, 0.5, 1.1, 2.5])
+    h = spectral_entropy(mode_strength(c * np.log(1 / a0) / 2, strengths, a0 * factors))
+    learned = [spectral_entropy(strengths[strengths * x > 1]) for x in c[1:]]
+    np.testing.assert_allclose(h, [spectral_entropy(factors[:3]), *learned], atol=1e-6)
+    assert h[0] < np.log(3) - 0.01
+
+
 def test_first_rest_begins_before_anything_is_learned():
     values, counts = tree_spectrum(3, 2, flip=0.05)
     steps = np.append(np.sqrt(values / 8), 0.08)
@@ -321,3 +336,94 @@ def test_unequal_starts(s, n, ratios):
     order = np.diff(turns)[0] / np.diff(logs)[0]
     assert order * (6 * s - 4 * n) == pytest.approx(1, abs=0.02)
     assert mode_strength(turns[-1:], s, groups[2])[0].max() < 1e-3 * s
+
+
+def weaker_parts(a, g, r):
+    """The terms of dH/dt, for r equal modes in front and weaker ones behind."""
+    p = energy_shares(a)
+    lead = g[:, r:] - (p * g).sum(axis=1, keepdims=True)
+    return 2 * p[:, r:] * lead * np.log(p[:, :1] / p[:, r:])
+
+
+def any_starts(seed, r, a0):
+    """Modes of strength 3 from a0; weaker ones, two of them the strongest, from anywhere."""
+    rng = np.random.default_rng(seed)
+    s = np.r_[np.full(r, 3.0), [1.5, 1.5], rng.uniform(0.2, 1.2, 6)]
+    return s, a0 * np.r_[np.ones(r), 10 ** rng.uniform(-1, 1, 8)]
+
+
+@pytest.mark.parametrize("r", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_weaker_modes(seed, r):
+    s, starts = any_starts(seed, r, 1e-2)
+    a = mode_strength(np.linspace(0, 4, 50), s, starts)
+    g = growth_rate(a, s)
+    np.testing.assert_allclose(weaker_parts(a, g, r).sum(axis=1), entropy_rate(a, g), atol=1e-12)
+    starts[0] *= 2  # one start of the signal is another: the other modes are not all that counts
+    a = mode_strength(np.linspace(0, 4, 50), s, starts)
+    if r > 1:
+        g = growth_rate(a, s)
+        assert np.abs(weaker_parts(a, g, r).sum(axis=1) - entropy_rate(a, g)).max() > 0.01
+
+
+@pytest.mark.parametrize("r", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_signal_start(seed, r):
+    """H falls to a_s = s - n and rises from there, from a share of the noise to a learned mode."""
+    a0, eta = 1e-60, 0.02
+    s, starts = any_starts(seed, r, a0)
+    below, middle, above = (learning_time([3.0], a0, (1.5 + off) / 3)[0] for off in (-eta, 0, eta))
+    early = np.linspace(0.02 * below, below, 300)
+    a = mode_strength(early, s, starts)
+    small = 1 - energy_shares(a)[:, :r].sum(axis=1) < 0.01
+    assert small[50:].all()
+    assert (weaker_parts(a, growth_rate(a, s), r).sum(axis=1)[small] < 0).all()
+    a = mode_strength(np.linspace(above, 0.8 * learning_time([1.5], a0)[0], 300), s, starts)
+    assert (weaker_parts(a, growth_rate(a, s), r).sum(axis=1) > 0).all()
+    at = mode_strength([middle], s, starts)
+    assert spectral_entropy(at)[0] == pytest.approx(np.log(r), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_signal_mode_may_start_anywhere(seed):
+    off = []
+    for a0 in (1e-6, 1e-60):
+        s, starts = any_starts(seed, 1, a0)
+        t_star = mode_window(s, s, starts, noise_modes=1).t_star
+        off.append(mode_strength([t_star], s, starts)[0, 0] - 1.5)
+        limit = np.log(3 / a0 * (3 / 1.5 - 1)) / 6
+        assert t_star == pytest.approx(limit, abs=0.1 if a0 > 1e-9 else 1e-3)
+    assert abs(off[1]) < 1e-3 < off[0]
+
+
+@pytest.mark.parametrize(("s", "n"), [(3.0, 1.0), (2.0, 1.0), (2.0, 0.5)])
+def test_random_starts_turn_in_two_ways(s, n):
+    """From random weights t* stays, or moves by 1 / (4s - 2n) per unit of log(1/a0)."""
+    found, unit = [], 4 * s - 2 * n
+    for scale in (1e-6, 1e-9):  # below, the dip of H is lost in rounding
+        t = np.linspace(0.1, 1.3, 300) * np.log(1 / scale**2) / unit
+        draws = (
+            gaussian_weights([8, 16, 8], scale, rng=np.random.default_rng(seed))
+            for seed in range(16)
+        )
+        sigma = np.diag(np.repeat([s, n], [2, 6]))
+        maps = (gradient_flow(t, draw, sigma, rtol=1e-7, atol=0).product for draw in draws)
+        found.append([t[map_entropy(path).argmin()] for path in maps])
+    order = np.diff(found, axis=0)[0] / np.log(1e6) * unit
+    stays, moves = np.abs(order) < 0.1, np.abs(order - 1) < 0.1
+    assert stays.sum() >= 1
+    assert moves.sum() >= 12
+    assert (stays | moves).sum() >= 14
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6])
+def test_one_signal_mode_keeps_its_minimum_from_random_weights(scale):
+    sigma, a0 = np.diag([3.0] + [1.5] * 7), 16 * scale**2 / 2
+    limit = np.log(3 / a0 * (3 / 1.5 - 1)) / 6
+    for seed in range(8):
+        start = gaussian_weights([8, 16, 8], scale, rng=np.random.default_rng(seed))
+        t = np.linspace(0.3, 1.3, 500) * limit
+        path = gradient_flow(t, start, sigma, rtol=1e-8, atol=0).product
+        lowest = map_entropy(path).argmin()
+        assert t[lowest] == pytest.approx(limit, abs=0.2)
+        assert np.linalg.norm(path[lowest], 2) == pytest.approx(1.5, abs=0.07)

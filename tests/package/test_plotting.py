@@ -188,3 +188,15 @@ def test_legend_above_hides_no_curve():
 
 def test_quartiles_leave_out_what_is_missing():
     assert quartiles([np.nan, 1, 2, 3], ".1f") == "2.0 [1.5, 2.5]"
+
+
+@pytest.mark.parametrize("value", [np.ma.array([1.0, 2.0], mask=[0, 1]), [1j, 2.0], ["1", "2"]])
+def test_what_has_no_meaning_as_numbers_is_not_drawn(value):
+    for draw in (
+        lambda: quartiles(value),
+        lambda: plot_band([0.0, 1.0], [value, value]),
+        lambda: plot_band(value, [[0.0, 1.0]]),
+        lambda: plot_entropy(value, [0.0, 1.0]),
+    ):
+        with pytest.raises(ValueError, match=r"plain real numbers|rectangular array of real"):
+            draw()

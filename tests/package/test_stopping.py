@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -354,7 +355,8 @@ def test_random_spectra(levels, depth, equal, data):
     assume(s.max() > 0)
     count = 1 if equal else s.size
     a0 = 10.0 ** np.array(data.draw(st.lists(st.floats(-9, 0.8), min_size=count, max_size=count)))
-    m = np.array(data.draw(st.lists(st.floats(-1, 1.5), min_size=s.size, max_size=s.size))) * s
+    shares = data.draw(st.lists(st.floats(-1, 1.5), min_size=s.size, max_size=s.size))
+    m = np.round(shares, 9) * s  # one below 1e-150 throughout is refused
     window = mode_window(s, m, a0, noise_modes=1, depth=depth)
     finite = [x for x in (window.t_star, window.t_opt) if 0 < x < math.inf]
     near = [x * np.linspace(0.5, 2, 300) for x in finite]
@@ -366,6 +368,59 @@ def test_random_spectra(levels, depth, equal, data):
         if time < math.inf:
             found = curves([time], s, m, a0, depth)[which][0]
         assert found <= min(grid.min(), ends[which]) + 1e-9 * (1 + np.abs(grid).max())
+
+
+def shallow_minimum(s, n, r, nu, a0):
+    """Root of a_s - a_n = s - n in 60 digits, and by how much H is below its end there."""
+    s, n, a0 = mp.mpf(s), mp.mpf(n), mp.mpf(a0)
+
+    def strengths(t):
+        return [one / (1 + (one / a0 - 1) * mp.e ** (-2 * one * t)) for one in (s, n)]
+
+    def entropy(strong, weak):
+        whole = r * strong**2 + nu * weak**2
+        shares = ((r, strong**2 / whole), (nu, weak**2 / whole))
+        return -sum(count * p * mp.log(p) for count, p in shares)
+
+    def lead(t):
+        strong, weak = strengths(t)
+        return (n - weak) - (s - strong)
+
+    guess = mp.log((s - a0) / (n - a0)) / (2 * (s - n))
+    t = mp.findroot(lead, (guess / 4, 2 * guess), solver="bisect", maxsteps=250, verify=False)
+    return float(t), float(entropy(*strengths(t)) - entropy(s, n))
+
+
+SHALLOW = [
+    *((3.0, 1.0, 2, 10, 1 - close) for close in (0.1, 1e-2, 1e-4, 1e-6, 1e-8)),
+    *((3.0, 2.0, 1, 50, 2 - close) for close in (0.2, 2e-2, 2e-3, 2e-4)),
+    *((12.552, 12.464, 254, 24, a0) for a0 in (10.168, 11.5, 12.0)),
+]
+
+
+@pytest.mark.parametrize("case", SHALLOW, ids=str)
+def test_a_shallow_minimum_is_found(case):
+    """From starts close below the noise H dips when all modes have nearly reached their ends."""
+    s, n, r, nu, a0 = case
+    with mp.workdps(60):
+        exact, dip = shallow_minimum(*case)
+    window = mode_window(np.repeat([s, n], [r, nu]), np.zeros(r + nu), a0, noise_modes=r)
+    assert dip < 0
+    assert window.t_star == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(3.0, 2.0, 2, 10, 2 - 2e-6), (3.0, 2.0, 2, 10, 2 - 2e-8), (9.0, 8.9, 50, 9, 8.7)],
+    ids=str,
+)
+def test_a_minimum_below_rounding_counts_as_infinitely_late(case):
+    s, n, r, nu, a0 = case
+    with mp.workdps(60):
+        exact, dip = shallow_minimum(*case)
+    assert -1e-16 < dip < 0 < exact < 10
+    window = mode_window(np.repeat([s, n], [r, nu]), np.zeros(r + nu), a0, noise_modes=r)
+    assert window.t_star == math.inf
 
 
 def test_a_minimum_among_the_last_digits_is_found():

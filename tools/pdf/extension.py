@@ -41,7 +41,8 @@ SOURCES = (
 def source_digest(root: Path) -> str:
     """Digest of all that the PDF depends on."""
     files = sorted(path for pattern in SOURCES for path in root.glob(pattern) if path.is_file())
-    return files_digest(root, files, content_digest(root))
+    # without the shell's settings: a PDF is made by make alone, which fixes them
+    return files_digest(root, files, content_digest(root, shell={}))
 
 
 def note_sources(pdf: Path, digest: str) -> None:

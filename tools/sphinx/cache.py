@@ -10,7 +10,9 @@ the build, and are not kept.
 
 import hashlib
 import logging
+import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,12 +32,12 @@ from tools.outputs import notebook_problems
 TABLES = {".csv", ".json", ".npy", ".npz", ".txt"}  # results that a chapter may read
 
 
-def content_digest(root: Path) -> str:
+def content_digest(root: Path, shell: Mapping[str, str] = os.environ) -> str:
     """Digest of all that a chapter's results depend on, besides the chapter itself."""
     package = (p for p in (root / "dlnlib").rglob("*") if "__pycache__" not in p.parts)
     tables = (p for p in (root / "chapters").rglob("*") if p.suffix in TABLES)
     files = sorted(p for p in (*package, *tables, root / "requirements.txt") if p.is_file())
-    return files_digest(root, files, installed())
+    return files_digest(root, files, installed(shell))
 
 
 def files_digest(root: Path, files: list[Path], start: str) -> str:
