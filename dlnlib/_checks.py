@@ -226,6 +226,11 @@ def as_curve(name: str, value: ArrayLike, t: Float[np.ndarray, "T"]) -> Float[np
 def as_start(a0: ArrayLike, modes: int) -> Float[np.ndarray, "modes"]:
     """Strengths at t = 0, one per mode."""
     start = as_positive("a0", a0, START_HINT)
+    if start.min() < 1e-300 or start.max() > _SCALE:
+        raise ValueError(
+            f"a0 must lie between 1e-300 and {_SCALE:g}: got {start.min():g} to {start.max():g}; "
+            "beyond, its powers leave the range of floating-point numbers"
+        )
     if start.size not in (1, modes):
         raise ValueError(f"a0 must be one number or one per mode: got {start.size} for {modes}")
     return np.array(np.broadcast_to(start, modes))

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import blas
 from scipy.special import exprel
 
-from dlnlib._checks import as_list, as_scalar, as_times
+from dlnlib._checks import as_list, as_scalar, as_times, in_range
 from dlnlib.flow.trajectory import Trajectory, reduced
 from dlnlib.flow.weights import balance
 
@@ -182,6 +182,7 @@ def _turned(start: np.ndarray, sigma: np.ndarray) -> bool:
     return bool(signs[0] != signs[1])
 
 
+@in_range
 def exact_flow(
     t: ArrayLike, weights: Sequence[ArrayLike], sigma: ArrayLike, *, tau: float = 1.0
 ) -> Trajectory:

@@ -226,8 +226,9 @@ def _logistic(rise: _Rise, out: np.ndarray) -> None:
 def _exprel_logistic(rise: _Rise, out: np.ndarray) -> None:
     """The same without cancellation or overflow for any s >= 0: a0 / (e^-x + a0 (1 - e^-x)/s)."""
     t, s, a0, tau, _ = rise
-    x = 2 * s * t[:, None] / tau
-    out[...] = a0 / (np.exp(-x) + a0 * (2 * t[:, None] / tau) * exprel(-x))
+    x, unit = 2 * s * t[:, None] / tau, np.maximum(a0, 1)
+    a0 = a0 / unit
+    out[...] = a0 / (np.exp(-x) / unit + a0 * (2 * t[:, None] / tau) * exprel(-x))
 
 
 def _implicit(rise: _Rise, out: np.ndarray) -> None:

@@ -185,9 +185,9 @@ def _curves(
     """H and E = sum a^2 - 2 a m at many times, to an error of about 1e-10.
 
     Two layers in array form, since NumPy takes several exponentials and logarithms at a time;
-    visit by visit otherwise.
+    visit by visit otherwise, and where the squares of the strengths would vanish.
     """
-    if flow.depth != 2 or flow.start.max() > 1e5:
+    if flow.depth != 2 or flow.start.max() > 1e5 or flow.a0.min() < 1e-150:
         return visited_curves(t, flow, m)
     left = np.multiply.outer(t, -flow.speed)
     np.exp(left, out=left)

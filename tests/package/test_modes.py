@@ -225,3 +225,10 @@ def test_a_mode_far_above_its_end_decays_as_if_that_were_zero(depth):
     layers, power = (1, 2) if depth == math.inf else (depth, 2 - 2 / depth)
     expected = a0 * (1 + power * layers * a0**power * t[:, None]) ** (-1 / power)
     np.testing.assert_allclose(mode_strength(t, s, a0, depth=depth), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("a0", [1e3, 1e100, 1e308])
+def test_a_huge_start_is_forgotten_at_once(a0):
+    found = mode_strength([1.0], [3.0, 0.5, 0.0], a0)[0]
+    expected = [3 / (1 - np.exp(-6)), 0.5 / (1 - np.exp(-1)), 0.5]  # as a0 grows beyond all bounds
+    np.testing.assert_allclose(found, expected, rtol=2e-3)

@@ -519,3 +519,23 @@ def test_a_start_of_least_error_is_the_best_time(s, apart):
     """Both modes leave the middle of their targets: at t = 0 the rate is rounding alone."""
     targets = [0.1 + apart, 0.1 - apart]
     assert mode_window([s, s], targets, 0.1, noise_modes=1).t_opt == 0
+
+
+@pytest.mark.parametrize("a0", [1e-299, 1e-200, 1e-140])
+def test_draws_from_tiny_starts_have_curves(a0):
+    """The squares of such strengths are no numbers any more; H at the start is log of the modes."""
+    rng = np.random.default_rng(0)
+    draws = spiked_draws(2, 5, 5, [3.0], [a0], noise=0.5, rng=rng, t=[0.0, 1.0, 1e3])
+    assert draws.entropy.ravel()[0] == pytest.approx(math.log(5), rel=1e-9)
+    assert draws.test_error.ravel()[0] == pytest.approx(9)
+    assert 0.1 < draws.entropy.ravel()[-1] < math.log(5)
+
+
+@pytest.mark.parametrize("a0", [1e-310, 1e80, 1e154, 1e308])
+def test_starts_beyond_the_range_of_floats_are_refused(a0):
+    for window in (
+        lambda: mode_window([3.0, 1.0], [2.0, 0.0], a0, noise_modes=1),
+        lambda: spiked_draws(1, 5, 5, [3.0], a0, noise=0.5, rng=np.random.default_rng(0)),
+    ):
+        with pytest.raises(ValueError, match="a0 must lie between"):
+            window()
