@@ -24,6 +24,8 @@ _SCALE = 1e70  # the fourth power of a matrix of this size, or of its inverse, i
 
 def as_numbers(name: str, value: object, hint: str = "") -> Float[np.ndarray, "..."]:
     """Array of floats, of any shape, that means what was given; it may hold NaN and infinity."""
+    if type(value) is float or (type(value) is np.ndarray and value.dtype == np.float64):
+        return np.asarray(value)  # nearly every call: nothing to ask
     if reason := _loses(value):
         raise ValueError(f"{name} must hold plain real numbers: {reason}")
     try:
@@ -115,6 +117,8 @@ def in_range(function: Callable) -> Callable:
 
 
 def _is_finite(result: object) -> bool:
+    if type(result) is np.ndarray:
+        return bool(np.isfinite(result).all())
     if hasattr(result, "__dict__"):
         return all(map(_is_finite, vars(result).values()))
     if isinstance(result, tuple | list):

@@ -132,15 +132,16 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
     if len(x) < 2:
         raise ValueError("whitening needs at least two samples (rows of x): got 1")
     mean = x.mean(axis=0)
-    # Each input is judged in its own unit; what subtracting a large mean leaves is rounding.
-    size = np.linalg.norm(x - mean, axis=0)
-    unit = np.where(size > 1e-13 * np.linalg.norm(x, axis=0), size, np.inf)
-    *axes, keep = _varying((x - mean) / unit, x / unit, rtol)
-    *plain, plainly = _varying(x - mean, x, rtol)
-    if not keep.any():
-        raise ValueError("x is constant: whitening needs inputs that vary between samples")
-    if plainly.sum() >= keep.sum():  # no unit hides an input: the axes are those of the raw inputs
-        axes, keep, unit = plain, plainly, np.ones(len(mean))
+    (*axes, keep), unit = _varying(x - mean, x, rtol), np.ones(len(mean))
+    if not keep.all():
+        # Each input is judged in its own unit; what subtracting a large mean leaves is rounding.
+        size = np.linalg.norm(x - mean, axis=0)
+        own = np.where(size > 1e-13 * np.linalg.norm(x, axis=0), size, np.inf)
+        *scaled, varying = _varying((x - mean) / own, x / own, rtol)
+        if not varying.any():
+            raise ValueError("x is constant: whitening needs inputs that vary between samples")
+        if varying.sum() > keep.sum():  # a unit hid some of them
+            axes, keep, unit = scaled, varying, own
     u, s, vt = axes
     scale = np.sqrt(len(x)) * _column_signs(vt[keep].T)
     matrix = vt[keep].T * (scale / s[keep]) / unit[:, None]
