@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_finite, as_matrix, as_scalar, in_range
+from dlnlib._checks import as_finite, as_fraction, as_matrix, in_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ def whiten(x: ArrayLike, *, rtol: float = 1e-8) -> tuple[Float[np.ndarray, "P d"
     >>> white.shape, transform([[2.0, 1.0]]).round(4).tolist()  # the second input is constant
     ((3, 1), [[0.0]])
     """
-    x, rtol = as_matrix("x", x), as_scalar("rtol", rtol)
+    x, rtol = as_matrix("x", x), as_fraction("rtol", rtol, "it is relative to the largest axis")
     if len(x) < 2:
         raise ValueError("whitening needs at least two samples (rows of x): got 1")
     mean = x.mean(axis=0)
