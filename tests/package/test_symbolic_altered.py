@@ -19,6 +19,7 @@ SIZES = {
     "depth_mode_equation": (None, 2, 3),
     "equal_start": (None, 2),
     "implicit_time": (3, 4),
+    "spectral_divergence": (2, 3),
 }
 NAMES = [
     name
@@ -38,6 +39,12 @@ TRUE_RULES = {
     ("depth_mode_equation", (2,), "w(t)"): 1,
     # w_2 -> -w_2 turns w_1 = a/w_2 as well: the same mode
     ("mode_equation", (), "w_2(t)"): 1,
+    # even in s, and the shrinker in q
+    ("risk_targets", (), "s"): 1,
+    ("risk_targets", (), "q"): 1,
+    # s_2 - s_1: either value may be the larger one
+    ("spectral_divergence", (2,), "D"): 1,
+    ("spectral_divergence", (3,), "D"): 1,
 }
 
 
