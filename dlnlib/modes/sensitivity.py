@@ -55,19 +55,33 @@ def mode_sensitivity(
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
     s, a0 = as_modes(s, a0)
-    a = mode_strength(times, s, a0, tau=tau, depth=depth)
+    return strength_and_sensitivity(times, s, a0, tau, depth)[1]
+
+
+def strength_and_sensitivity(
+    times: Float[np.ndarray, "T"],
+    s: Float[np.ndarray, "K"],
+    a0: ArrayLike,
+    tau: float,
+    depth: float,
+) -> tuple[Float[np.ndarray, "T K"], Float[np.ndarray, "T K"]]:
+    """Both at once, since a deep mode is found by a search; the input has been checked."""
+    a0 = np.broadcast_to(a0, s.shape)
     if depth == 2:
-        return _two_layers(times[:, None] / tau, a, s, a0)
-    slope, speed = np.empty(a.shape), clock_speed(s, tau, depth)
+        a = mode_strength(times, s, a0, tau=tau)
+        return a, _two_layers(times[:, None] / tau, a, s, a0)
+    passed = clock_speed(s, tau, depth) * times[:, None]
+    a, slope = np.empty(passed.shape), np.empty(passed.shape)
     rising, falling, still = a0 < s, a0 > s, a0 == s
-    passed = speed * times[:, None]
-    slope[:, still] = -np.expm1(-passed[:, still])
+    a[:, still], slope[:, still] = s[still], -np.expm1(-passed[:, still])
     if rising.any():
-        slope[:, rising] = _rising(passed[:, rising], s[rising], a0[rising], depth)
+        x, slope[:, rising] = _rising(passed[:, rising], s[rising], a0[rising], depth)
+        a[:, rising] = s[rising] * x
     if falling.any():
-        fall = passed[:, falling], a[:, falling], s[falling], a0[falling]
-        slope[:, falling] = _falling(*fall, depth)
-    return np.maximum(slope, 0)  # -1e-17 at t = 0
+        high, start = s[falling], a0[falling]
+        a[:, falling] = mode_strength(times, high, start, tau=tau, depth=depth)
+        slope[:, falling] = _falling(passed[:, falling], a[:, falling], high, start, depth)
+    return a, np.maximum(slope, 0)  # -1e-17 at t = 0
 
 
 def _two_layers(
@@ -83,12 +97,14 @@ def _two_layers(
 
 def _rising(
     passed: np.ndarray, s: np.ndarray, a0: np.ndarray, depth: float
-) -> Float[np.ndarray, "T K"]:
+) -> tuple[Float[np.ndarray, "T K"], Float[np.ndarray, "T K"]]:
+    """Of a rising mode, x = a/s and da/ds."""
     power, first = 2 - 2 / depth, log_odds(s, a0)
     z = rise_logit(rise_clock(first, depth) + passed, depth)
     log_x, log_gap = log_expit(z), log_expit(-z)
+    x = np.exp(log_x)
     late = (power - 1) * (log_x - log_expit(first)) + log_gap - log_expit(-first)
-    return power * passed * np.exp(power * log_x + log_gap) - np.exp(log_x) * np.expm1(late)
+    return x, power * passed * np.exp(power * log_x + log_gap) - x * np.expm1(late)
 
 
 def _falling(

@@ -22,7 +22,7 @@ Gavish, Donoho, IEEE Trans. Inf. Theory 2014 and 2017, for the noise level and t
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float
@@ -42,11 +42,13 @@ from dlnlib._checks import (
     as_times,
     in_range,
 )
-from dlnlib._compiled import in_blocks
-from dlnlib.modes import mode_sensitivity, mode_strength
+from dlnlib._compiled import compiled, in_blocks
+from dlnlib.modes import mode_strength
+from dlnlib.modes.sensitivity import strength_and_sensitivity
 from dlnlib.random_matrix import bulk_quantiles, optimal_shrinker
 
 _BLOCK = 128
+_ROUNDING = float(np.finfo(float).eps)
 _CLOSE = 1e-5  # neighbours this close, in relative terms, take derivatives instead of differences
 
 
@@ -373,7 +375,7 @@ def _checked(t, s, a0, shape, tau, depth, *, zeros=False):
     shape = _as_pair(shape)
     times, s, start = as_times(t), _as_spectrum(s, shape), float(as_start(a0, 1)[0])
     least = s[0] if shape[0] != shape[1] else s[min(1, s.size - 1)]
-    if not zeros and least <= s.size * np.finfo(float).eps * s[-1]:
+    if not zeros and least <= s.size * _ROUNDING * s[-1]:
         raise ValueError(
             f"s has a zero, {least:g} beside {s[-1]:g}: the direction of such a mode is that of "
             "the start, and the map jumps; leave it out of s and one row or column out of shape"
@@ -399,19 +401,26 @@ class _Pairs(NamedTuple):
     share: Float[np.ndarray, "n"]
 
 
-def _pairs(s: Float[np.ndarray, "K"]) -> _Pairs:
-    """Weights of the neighbours' quotients: 2 gap_l sum_{j <= l < k} 1 / (s_k^2 - s_j^2).
+@compiled()
+@no_type_check
+def _crossings(s):
+    """Sum over j <= l < k of 2 / (s_k^2 - s_j^2), for each l; all terms are positive.
 
-    All terms are positive.  Equal values are spread by their rounding, evenly, since any order
-    among them gives the same sum.
+    Equal values are spread by their rounding, evenly, since any order among them gives the same.
     """
-    order = np.arange(s.size)
-    apart = np.maximum(s - s[:, None], (order - order[:, None]) * np.finfo(float).eps * s)
-    upper = np.triu(np.ones(apart.shape, bool), 1)
-    terms = np.divide(2, apart * (s + s[:, None]), where=upper, out=np.zeros(apart.shape))
-    before = np.cumsum(terms, axis=0)
-    crossing = np.array([before[k, k + 1 :].sum() for k in range(s.size - 1)])
-    gap = np.diagonal(apart, 1)
+    before, crossing = np.zeros(s.size), np.empty(s.size - 1)
+    for i in range(s.size - 1):
+        total = 0.0
+        for k in range(i + 1, s.size):
+            apart = max(s[k] - s[i], (k - i) * _ROUNDING * s[k])
+            before[k] += 2 / (apart * (s[k] + s[i]))
+            total += before[k]
+        crossing[i] = total
+    return crossing
+
+
+def _pairs(s: Float[np.ndarray, "K"]) -> _Pairs:
+    crossing, gap = _crossings(s), np.maximum(np.diff(s), _ROUNDING * s[1:])
     close = gap < _CLOSE * s[1:]
     far = np.where(close, 0, crossing)
     weight = s * (np.append(0, far) - np.append(far, 0))
@@ -420,13 +429,13 @@ def _pairs(s: Float[np.ndarray, "K"]) -> _Pairs:
 
 def _path(times, s, a0, shape, tau, depth, target=None) -> _Path:
     """All sums in one pass over the strengths, which are read once."""
-    pairs, surplus, a = (
-        _pairs(s),
-        abs(shape[0] - shape[1]),
-        mode_strength(times, s, a0, tau=tau, depth=depth),
-    )
-    # Two layers: f' = f/s - [1/(s (s - a0)) - 2t/(tau s)] f (s - f) needs no array of its own.
+    pairs, surplus = _pairs(s), abs(shape[0] - shape[1])
     quick = (a0 < s / 2) if depth == 2 else np.zeros(s.size, bool)
+    if quick.all() and not pairs.close.size:
+        a, slope = mode_strength(times, s, a0, tau=tau, depth=depth), None
+    else:
+        a, slope = strength_and_sensitivity(times, s, a0, tau, depth)
+    # Two layers: f' = f/s - [1/(s (s - a0)) - 2t/(tau s)] f (s - f) needs no array of its own.
     inverse = np.where(quick, 1 / np.where(quick, s, 1), 0)
     linear = pairs.weight + inverse
     if surplus:
@@ -435,23 +444,19 @@ def _path(times, s, a0, shape, tau, depth, target=None) -> _Path:
     by_gap = np.column_stack([np.ones(s.size), inverse / np.where(quick, s - a0, 1), inverse])
     sums, gaps = _moments(a, s, np.column_stack([target, s, linear]), by_gap)
     df = sums[:, 2] - gaps[:, 1] + 2 * times / tau * gaps[:, 2]
-    if not quick.all():
-        df += mode_sensitivity(times, s[~quick], a0, tau=tau, depth=depth).sum(axis=1)
-    if pairs.close.size:
-        df += _close_quotients(times, s, a, a0, tau, depth, pairs) @ pairs.share
+    if slope is not None:
+        df += slope @ ~quick + _close_quotients(s, a, slope, pairs) @ pairs.share
     residual = np.square(s).sum() - sums[:, 1] - gaps[:, 0]
     size = sums[:, 1] - gaps[:, 0]
     return _Path(size, sums[:, 0], np.maximum(residual, 0), np.maximum(df, 0))
 
 
-def _close_quotients(times, s, a, a0, tau, depth, pairs) -> Float[np.ndarray, "T n"]:
+def _close_quotients(s, a, slope, pairs) -> Float[np.ndarray, "T n"]:
     """Quotients of s f(s) between close neighbours: a difference, or the mean of the slopes."""
     low, high = pairs.close, pairs.close + 1
-    product = a * s
-    slope = a + s * mode_sensitivity(times, s, a0, tau=tau, depth=depth)
-    step = product[:, high] - product[:, low]
-    mean = (slope[:, high] + slope[:, low]) / 2
-    return np.where(step < _CLOSE * product[:, high], mean, step / pairs.gap)
+    step = s[high] * a[:, high] - s[low] * a[:, low]
+    mean = a[:, high] + s[high] * slope[:, high] + a[:, low] + s[low] * slope[:, low]
+    return np.where(step < _CLOSE * s[high] * a[:, high], mean / 2, step / pairs.gap)
 
 
 def _moments(
