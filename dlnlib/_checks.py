@@ -372,6 +372,13 @@ def as_shape(**sizes: int) -> None:
         )
 
 
+def as_flag(name: str, value: object) -> bool:
+    """Yes or no."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False: got {_shown(value)}")
+    return bool(value)
+
+
 def as_choice(name: str, value: object, options: Iterable[str]) -> str:
     """One of several words."""
     if not isinstance(value, str) or value not in options:

@@ -11,8 +11,9 @@ is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.impli
 """
 
 # fmt: off
+from dlnlib.modes.sensitivity import mode_sensitivity
 from dlnlib.modes.strength import growth_rate, learning_time, mode_strength
 
 __all__ = [
-    "growth_rate", "learning_time", "mode_strength",
+    "growth_rate", "learning_time", "mode_sensitivity", "mode_strength",
 ]

@@ -70,16 +70,24 @@ def rise_clock(z: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*
 
 def rise_strength(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
     """Invert `rise_clock`: the x < 1 with F_L(x) = clock."""
-    if depth == 2:
-        return expit(clock)
     if depth == math.inf:
         return 1 / (1 + wrightomega(-(clock + 1)))
+    return expit(rise_logit(clock, depth))
+
+
+def rise_logit(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
+    """The z = logit x of that x, which also tells 1 - x to full precision."""
+    if depth == 2:
+        return clock
+    if depth == math.inf:
+        with np.errstate(divide="ignore"):
+            return -np.log(wrightomega(-(clock + 1)))
     nodes = rise_clock(_NODES, depth)
     guess = np.interp(clock, nodes, _NODES)
     early = clock < nodes[0]
     guess[early] = np.log(-clock[early] * (depth - 2) / depth) * (-depth / (depth - 2))
     power = 1 - 2 / depth  # dF/dz = x^-(1-2/L)
-    return expit(_newton(guess, lambda z: (rise_clock(z, depth) - clock) * expit(z) ** power))
+    return _newton(guess, lambda z: (rise_clock(z, depth) - clock) * expit(z) ** power)
 
 
 def decay_clock(z: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
@@ -103,13 +111,17 @@ def decay_clock(z: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "
 
 def decay_strength(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
     """Invert `decay_clock`: the x > 1 with F_L(x) - F_L(infinity) = clock."""
+    return 1 + np.exp(-decay_logit(clock, depth))
+
+
+def decay_logit(clock: Float[np.ndarray, "*n"], depth: float) -> Float[np.ndarray, "*n"]:
+    """The z = logit(1/x) of that x."""
     power = 2 - 2 / depth
     nodes = decay_clock(_NODES, depth)
     guess = np.interp(np.log(clock), np.log(nodes), _NODES)
     early = clock < nodes[0]
     guess[early] = logit((power * clock[early]) ** (1 / power))
-    z = _newton(guess, lambda z: (decay_clock(z, depth) - clock) / expit(z) ** power)
-    return 1 + np.exp(-z)
+    return _newton(guess, lambda z: (decay_clock(z, depth) - clock) / expit(z) ** power)
 
 
 def _newton(z: np.ndarray, step: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -71,7 +71,7 @@ def mode_strength(
     [[0.001, 0.001], [2.946, 0.052], [3.0, 1.0]]
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
-    s, a0 = _pair(s, a0)
+    s, a0 = as_modes(s, a0)
     solve = _logistic if depth == 2 else _implicit
     strength = np.empty((times.size, s.size))
     rising, falling = (a0 < s) & (s / 1e300 < a0), a0 > s
@@ -157,7 +157,7 @@ def learning_time(
     [1.3343, 3.4534]
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
-    s, a0 = _pair(s, a0)
+    s, a0 = as_modes(s, a0)
     if (a0 >= s).any():
         k = int(np.argmax(a0 >= s))
         raise ValueError(
@@ -171,7 +171,7 @@ def learning_time(
             f"{(a0 / s).max():g}; choose a level that the mode still has to reach"
         )
     level = rise_clock(np.full(s.shape, np.log(fraction / (1 - fraction))), depth)
-    return (level - rise_clock(_log_odds(s, a0), depth)) / clock_speed(s, tau, depth)
+    return (level - rise_clock(log_odds(s, a0), depth)) / clock_speed(s, tau, depth)
 
 
 class _Rise(NamedTuple):
@@ -184,14 +184,15 @@ class _Rise(NamedTuple):
     depth: float
 
 
-def _pair(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
+def as_modes(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
+    """Singular values and starts, one of each per mode."""
     s, a0 = as_nonnegative("s", s, SIGN_HINT), as_positive("a0", a0, START_HINT)
     if s.size != a0.size and 1 not in (s.size, a0.size):
         raise ValueError(f"s has {s.size} modes and a0 has {a0.size}: give one a0, or one per mode")
     return np.broadcast_arrays(s, a0)
 
 
-def _log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
+def log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
     """log[a0 / (s - a0)], without overflow at tiny a0."""
     return np.log(a0) - np.log(s - a0)
 
@@ -233,7 +234,7 @@ def _exprel_logistic(rise: _Rise, out: np.ndarray) -> None:
 
 def _implicit(rise: _Rise, out: np.ndarray) -> None:
     t, s, a0, tau, depth = rise
-    start, speed = rise_clock(_log_odds(s, a0), depth), clock_speed(s, tau, depth)
+    start, speed = rise_clock(log_odds(s, a0), depth), clock_speed(s, tau, depth)
     for first in range(0, t.size, _BLOCK):
         clock = start + speed * t[first : first + _BLOCK, None]
         out[first : first + _BLOCK] = s * rise_strength(clock, depth)

@@ -10,6 +10,8 @@ t* <= t_opt <= t** asks how much of the second the first can tell.
 Rules that stop a run without knowing the m_k share one signature,
 ``rule(run) -> time``: a rule takes a `Run`, the record of one training, and one that finds no
 reason to stop returns the end of the run.
+What the entropy lacks are the singular values s_k of the training data: with them the test error
+itself can be estimated, see `stop_estimates`.
 
 References
 ----------
@@ -21,17 +23,24 @@ stopping without a validation set", arXiv 1703.09580, 2017, for the rules.
 
 # fmt: off
 from dlnlib.stopping.draws import SpikedDraws, spiked_draws, spiked_spectra
+from dlnlib.stopping.risk import (
+    StopEstimates, cross_validation, degrees_of_freedom, noise_level, plugin_error, risk_estimate,
+    stop_estimates,
+)
 from dlnlib.stopping.rules import (
-    RULES, Run, entropy_minimum, entropy_rest, evidence_based, noise_edge, oracle, regret,
-    train_threshold, validation_patience, window_end, window_midpoint,
+    ESTIMATE_RULES, RULES, Run, cross_validation_minimum, entropy_minimum, entropy_rest,
+    evidence_based, noise_edge, oracle, plugin_minimum, regret, risk_minimum, train_threshold,
+    validation_patience, window_end, window_midpoint,
 )
 from dlnlib.stopping.window import (
     StoppingWindow, excess_error, memorisation_time, mode_window, two_level_window,
 )
 
 __all__ = [
-    "RULES", "Run", "SpikedDraws", "StoppingWindow", "entropy_minimum", "entropy_rest",
-    "evidence_based", "excess_error", "memorisation_time", "mode_window", "noise_edge", "oracle",
-    "regret", "spiked_draws", "spiked_spectra", "train_threshold", "two_level_window",
-    "validation_patience", "window_end", "window_midpoint",
+    "ESTIMATE_RULES", "RULES", "Run", "SpikedDraws", "StopEstimates", "StoppingWindow",
+    "cross_validation", "cross_validation_minimum", "degrees_of_freedom", "entropy_minimum",
+    "entropy_rest", "evidence_based", "excess_error", "memorisation_time", "mode_window",
+    "noise_edge", "noise_level", "oracle", "plugin_error", "plugin_minimum", "regret",
+    "risk_estimate", "risk_minimum", "spiked_draws", "spiked_spectra", "stop_estimates",
+    "train_threshold", "two_level_window", "validation_patience", "window_end", "window_midpoint",
 ]

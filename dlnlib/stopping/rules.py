@@ -38,6 +38,8 @@ class Run:
     edge_mode : (T,) array_like, optional
         The same for a mode whose singular value is the upper edge of the noise spectrum.  Known to
         who knows the size of the noise.
+    risk_estimate, plugin_error, cross_validation : (T,) array_like, optional
+        Estimates of the test error without spare samples, see `stop_estimates`.
     noise_energy : float, optional
         Expected :math:`|\Sigma - W^*|_F^2`; n_out noise^2 in the spiked model.
 
@@ -56,6 +58,9 @@ class Run:
     validation_error: ArrayLike | None = None
     noise_mode: ArrayLike | None = None
     edge_mode: ArrayLike | None = None
+    risk_estimate: ArrayLike | None = None
+    plugin_error: ArrayLike | None = None
+    cross_validation: ArrayLike | None = None
     noise_energy: float | None = None
 
     def __post_init__(self) -> None:
@@ -309,6 +314,84 @@ def evidence_based(run: Run) -> float:
     return first(run.t, -run.train_error, -float(run.curve("noise_energy")))
 
 
+def risk_minimum(run: Run) -> float:
+    """Time of the least unbiased estimate of the test error (SURE).
+
+    Needs the size of the noise.
+
+    Parameters
+    ----------
+    run : Run
+        With ``risk_estimate``.
+
+    Returns
+    -------
+    float
+        In the unit of ``run.t``, between the points of the grid.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, risk_estimate=(t - 2.2) ** 2)
+    >>> round(risk_minimum(run), 3)
+    2.2
+    """
+    return lowest(run.t, run.curve("risk_estimate"))[0]
+
+
+def plugin_minimum(run: Run) -> float:
+    """Time of the least test error with the targets of the optimal shrinker.
+
+    Needs all singular values of the training correlation, nothing else.
+
+    Parameters
+    ----------
+    run : Run
+        With ``plugin_error``.
+
+    Returns
+    -------
+    float
+        In the unit of ``run.t``, between the points of the grid.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, plugin_error=(t - 2.1) ** 2)
+    >>> round(plugin_minimum(run), 3)
+    2.1
+    """
+    return lowest(run.t, run.curve("plugin_error"))[0]
+
+
+def cross_validation_minimum(run: Run) -> float:
+    """Time of the least generalised cross-validation.
+
+    Needs the degrees of freedom that training has spent, and no size of the noise.
+
+    Parameters
+    ----------
+    run : Run
+        With ``cross_validation``.
+
+    Returns
+    -------
+    float
+        In the unit of ``run.t``, between the points of the grid.
+
+    Examples
+    --------
+    >>> t = np.linspace(0, 4, 81)
+    >>> entropy, train, test = (t - 1) ** 2, np.exp(-t), 1 + (t - 2) ** 2
+    >>> run = Run(t, entropy, train, test, cross_validation=(t - 1.8) ** 2)
+    >>> round(cross_validation_minimum(run), 3)
+    1.8
+    """
+    return lowest(run.t, run.curve("cross_validation"))[0]
+
+
 def oracle(run: Run) -> float:
     """Time t_opt of the least test error, which no one knows who trains.
 
@@ -345,6 +428,12 @@ RULES: dict[str, Callable[[Run], float]] = {
         validation_patience,
         oracle,
     )
+}
+
+
+#: The rules that read an estimate of the test error, by name.
+ESTIMATE_RULES: dict[str, Callable[[Run], float]] = {
+    rule.__name__: rule for rule in (plugin_minimum, risk_minimum, cross_validation_minimum)
 }
 
 

@@ -5,6 +5,7 @@ so that an interrupted run goes on where it stood and a committed table is never
 """
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,14 @@ def _trained(**changes: object) -> dict:
     return _spiked(**small | changes)
 
 
+def _estimated(**changes: object) -> dict:
+    """The same for what the estimates of the test error depend on."""
+    return _spiked(**{"noise": "gaussian", "judged": 1.0} | changes)
+
+
+NOT_WHITE = ["heavy tails", "signs", "unequal outputs", "unequal inputs", "correlated outputs"]
+
+
 #: The studies by name, each a `Study`.
 STUDIES = {
     "regret_modes": Study(
@@ -63,6 +72,19 @@ STUDIES = {
             *(_spiked(signal=[1.5, 3], n_out=c, n_in=d) for c, d in ((32, 128), (128, 32))),
         ],
         seed=41,
+    ),
+    "regret_estimates": Study(
+        spiked_regret,
+        [
+            _estimated(signal=[0.5, 1.25, 1.5, 2, 3, 8], depth=[4, math.inf]),
+            _estimated(signal=[1.5, 3], spikes=["equal", "levels"], depth=[4, math.inf]),
+            _estimated(a0=[1e-1, 1e-2, 1e-4, 1e-8], depth=[4, math.inf]),
+            *(_estimated(signal=[1.5, 3], n_out=d, n_in=d) for d in (16, 32, 128, 256)),
+            _estimated(signal=[1.5, 3], noise=NOT_WHITE),
+            _estimated(signal=3, spikes="levels", noise=NOT_WHITE),
+            _estimated(signal=[1.5, 3], judged=[0.8, 0.9, 1.1, 1.25]),
+        ],
+        seed=44,
     ),
     "regret_training": Study(
         spiked_regret,

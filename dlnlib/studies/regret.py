@@ -6,10 +6,14 @@ noise sqrt(10 / n_in) per entry, and noise / sqrt(n_in) for all of them together
 
 Validation keeps two blocks out, or one, or each pair of them in turn (five folds, whose validation
 errors are averaged); afterwards the network is trained again on all samples up to the time found.
+
+The estimates of the test error read the correlation of all samples.  "risk_minimum" and
+"plugin_known" are told the noise, which they may misjudge; "risk_median" and "plugin_minimum" find
+it from the median singular value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +25,16 @@ from dlnlib.entropy import map_entropy, spectral_entropy
 from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
 from dlnlib.random_matrix import bulk_edge, detection_threshold, optimal_shrinker
-from dlnlib.stopping import RULES, Run, regret, validation_patience
+from dlnlib.stopping import (
+    ESTIMATE_RULES,
+    RULES,
+    Run,
+    noise_level,
+    plugin_minimum,
+    regret,
+    stop_estimates,
+    validation_patience,
+)
 from dlnlib.tasks import Modes, project, spiked_teacher, svd_modes
 
 BLOCKS = 10
@@ -48,12 +61,38 @@ class Split:
 
 
 def split_teacher(
-    strengths: Sequence[float], shape: tuple[int, int], *, rng: np.random.Generator
+    strengths: Sequence[float],
+    shape: tuple[int, int],
+    *,
+    rng: np.random.Generator,
+    noise: str = "gaussian",
 ) -> Split:
-    """Draw a teacher (out, in) and its correlations; noise 1 in all samples."""
+    """Draw a teacher (out, in) and its correlations; noise of a kind, 1 in all samples."""
     teacher = spiked_teacher(*shape, strengths, noise=0.0, rng=rng).sigma
-    noise = rng.standard_normal((BLOCKS, *shape)) * np.sqrt(BLOCKS / shape[1])
-    return Split(teacher, teacher + noise)
+    drawn = NOISES[noise](rng, (BLOCKS, *shape)) * np.sqrt(BLOCKS / shape[1])
+    return Split(teacher, teacher + drawn)
+
+
+def _unequal(size: int) -> Float[np.ndarray, "size"]:
+    """Noise levels of which every other one has nine times the variance; mean variance 1."""
+    return np.sqrt(np.where(np.arange(size) % 2, 0.2, 1.8))
+
+
+def _correlated(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Outputs next to each other share half of their noise."""
+    drawn = rng.standard_normal((shape[0], shape[1] + 1, shape[2]))
+    return (drawn[:, 1:] + drawn[:, :-1]) / np.sqrt(2)
+
+
+#: Noise by kind, of mean variance 1 per entry: the first has the assumptions of all theorems.
+NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]] = {
+    "gaussian": lambda rng, shape: rng.standard_normal(shape),
+    "heavy tails": lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3),
+    "signs": lambda rng, shape: rng.choice([-1.0, 1.0], shape),
+    "unequal outputs": lambda rng, shape: rng.standard_normal(shape) * _unequal(shape[1])[:, None],
+    "unequal inputs": lambda rng, shape: rng.standard_normal(shape) * _unequal(shape[2]),
+    "correlated outputs": _correlated,
+}
 
 
 def kept(held: Sequence[int]) -> list[int]:
@@ -72,6 +111,8 @@ def spiked_regret(
     start: str,
     draws: int,
     rng: np.random.Generator,
+    noise: str = "gaussian",
+    judged: float = 1.0,
 ) -> list[dict]:
     """Regret of each rule over draws of a teacher with the given spikes, noise 1.
 
@@ -79,19 +120,22 @@ def spiked_regret(
     (n_out / n_in)^(1/4); ``spikes`` is "one", "equal" or "levels" (see `SPIKES`).  ``start`` is
     "aligned" (modes in closed form) or "random" (all weights are trained, from i.i.d. Gaussian
     layers whose singular values are of the order a0^(1/L); all trainings of a draw, with all
-    samples or a part of them, begin with the same weights).
+    samples or a part of them, begin with the same weights).  ``noise`` is a kind of `NOISES`, and
+    ``judged`` the level at which those put it who say that they know it.
     """
     unit = signal * detection_threshold(aspect=n_out / n_in)
     strengths = [unit * x for x in SPIKES[spikes]]
     begin = {"aligned": lambda *_: _aligned, "random": _random}[start]
     found = []
     for stream in rng.spawn(draws):
-        split = split_teacher(strengths, (n_out, n_in), rng=stream)
+        split = split_teacher(strengths, (n_out, n_in), rng=stream, noise=noise)
         train = begin(split, len(strengths), a0, depth, stream)
-        observe = partial(_observe, split, len(strengths), a0, depth, train)
-        full = observe(())
+        observe = partial(_observe, split, len(strengths), a0, depth, judged, train)
+        full, rules = observe(()), RULES | {"plugin_minimum": plugin_minimum}
+        if start == "aligned":
+            full, rules = _estimated(full, split, a0, depth, judged)
         held = {name: [observe(out) for out in sets] for name, sets in HELD_OUT.items()}
-        found.append(regrets(full, held) | _without_training(split, full))
+        found.append(regrets(full, held, rules) | _without_training(split, full, judged))
     return summary(found)
 
 
@@ -137,11 +181,11 @@ def part_run(t: np.ndarray, test_error: np.ndarray, validation_error: np.ndarray
     return Run(t, 0 * t, 0 * t, test_error, validation_error)
 
 
-def _without_training(split: Split, full: Run) -> dict[str, Outcome]:
+def _without_training(split: Split, full: Run, judged: float) -> dict[str, Outcome]:
     """What no stopping time has a part in: the zero map, and the spectrum optimally shrunk."""
     least, modes = lowest(full.t, full.test_error)[1], svd_modes(split.of(kept(())))
     n_out, n_in = split.teacher.shape
-    shrunk = optimal_shrinker(modes.s, noise=1.0, aspect=n_out / n_in)
+    shrunk = optimal_shrinker(modes.s, noise=judged, aspect=n_out / n_in)
     maps = {"zero_map": 0 * split.teacher, "shrinker": (modes.u * shrunk) @ modes.v.T}
     errors = {name: float(((w - split.teacher) ** 2).sum()) for name, w in maps.items()}
     return {name: (error / least, np.nan, error) for name, error in errors.items()}
@@ -190,15 +234,24 @@ Training = tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray], Distance]
 
 
 def _observe(
-    split: Split, signals: int, a0: float, depth: int, train: Callable, held: Sequence[int]
+    split: Split,
+    signals: int,
+    a0: float,
+    depth: int,
+    judged: float,
+    train: Callable,
+    held: Sequence[int],
 ) -> Run:
     """One training, without the blocks that are held out."""
     (n_out, n_in), left = split.teacher.shape, kept(held)
-    modes, noise = svd_modes(split.of(left)), np.sqrt(BLOCKS / len(left))
+    modes, noise = svd_modes(split.of(left)), judged * np.sqrt(BLOCKS / len(left))
     edge = int((modes.s <= bulk_edge(noise=noise, aspect=n_out / n_in)).argmax())
     t, a, entropy, distance = train(modes, max(signals, edge) + 1, a0, depth)
     if held:
         return part_run(t, distance(split.teacher), distance(split.of(held)))
+    shrunk = optimal_shrinker(
+        modes.s, noise=noise_level(modes.s, shape=(n_out, n_in)), aspect=n_out / n_in
+    )
     return Run(
         t=t,
         entropy=entropy(),
@@ -206,8 +259,24 @@ def _observe(
         test_error=distance(split.teacher),
         noise_mode=a[:, signals] / modes.s[signals],
         edge_mode=a[:, edge] / modes.s[edge],
+        # up to a constant, the distance to the matrix that has the shrunk singular values
+        plugin_error=distance((modes.u * shrunk) @ modes.v.T),
         noise_energy=n_out * noise**2,
     )
+
+
+def _estimated(run: Run, split: Split, a0: float, depth: int, judged: float) -> tuple[Run, dict]:
+    """A run of aligned modes with all estimates of its error, and the rules for it."""
+    shape, s = split.teacher.shape, svd_modes(split.of(kept(()))).s
+    told, alone = (
+        stop_estimates(run.t, s, a0, shape=shape, noise=noise, depth=depth)
+        for noise in (judged, None)
+    )
+    run = replace(run, risk_estimate=told.risk_estimate, cross_validation=told.cross_validation)
+    return run, RULES | ESTIMATE_RULES | {
+        "risk_median": lambda run: lowest(run.t, alone.risk_estimate)[0],
+        "plugin_known": lambda run: lowest(run.t, told.plugin_error)[0],
+    }
 
 
 def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dlnlib.sgd import ReLUNetwork, two_layer_task
+from dlnlib.stopping import ESTIMATE_RULES, Run
 from dlnlib.stopping import RULES as STOP_RULES
-from dlnlib.stopping import Run
 from dlnlib.tasks import Task, svd_modes, whiten
 
 ROOMS = ("entropy", "flow", "modes", "random_matrix", "sgd", "stopping", "tasks")
@@ -25,6 +25,7 @@ SPARSE = {"x": [[1.0, 2.0, 0.5], [0.2, 1.0, 1.0]], "y": [1.0, 0.5]}
 TIMES = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
 CURVE = (TIMES - 1) ** 2 + 0.1
 TASK = Task(sigma=SIGMA, teacher=SIGMA, x=X, y=Y, x_test=X, y_test=Y)
+ESTIMATED = {"t": TIMES, "s": [3.0, 1.0], "a0": 0.01, "shape": (2, 3), "tau": 1.0, "depth": 2}
 SMALL = two_layer_task(rng=np.random.default_rng(0))
 
 
@@ -85,6 +86,7 @@ CALLS: dict[str, dict] = {
         "tau": 1.0,
         "depth": 2,
     },
+    "modes.mode_sensitivity": {"t": TIMES, "s": [3.0, 1.0], "a0": 0.01, "tau": 1.0, "depth": 3},
     "modes.mode_strength": {"t": TIMES, "s": [3.0, 1.0], "a0": 0.01, "tau": 1.0, "depth": 3},
     "random_matrix.bulk_density": {"x": [0.5, 1.0], "noise": 1.0, "aspect": 0.5},
     "random_matrix.bulk_edge": {"noise": 1.0, "aspect": 0.5},
@@ -189,6 +191,8 @@ CALLS: dict[str, dict] = {
         "record": [0, 2],
     },
     "sgd.two_layer_task": {"rng": Drawn},
+    "stopping.cross_validation": ESTIMATED,
+    "stopping.degrees_of_freedom": ESTIMATED,
     "stopping.excess_error": {"a": [3.0, 1.0], "m": [2.0, 0.0], "energy": 4.0},
     "stopping.memorisation_time": {
         "s": [3.0, 1.0],
@@ -208,6 +212,9 @@ CALLS: dict[str, dict] = {
         "depth": 3,
         "level": 0.01,
     },
+    "stopping.noise_level": {"s": [3.0, 1.0], "shape": (2, 3)},
+    "stopping.plugin_error": ESTIMATED | {"noise": 0.5},
+    "stopping.risk_estimate": ESTIMATED | {"noise": 0.5, "corrected": True},
     "stopping.spiked_draws": {
         "draws": 2,
         "n_out": 5,
@@ -229,6 +236,7 @@ CALLS: dict[str, dict] = {
         "noise": 0.5,
         "rng": Drawn,
     },
+    "stopping.stop_estimates": ESTIMATED | {"noise": 0.5},
     "stopping.two_level_window": {
         "s": [3.0, 4.0],
         "m": [2.7, 3.0],
@@ -281,13 +289,16 @@ METHODS: dict[str, tuple[Callable, dict]] = {
             "validation_error": CURVE,
             "noise_mode": CURVE,
             "edge_mode": CURVE,
+            "risk_estimate": CURVE,
+            "plugin_error": CURVE,
+            "cross_validation": CURVE,
             "noise_energy": 1.0,
         },
     ),
 }
 RUN = Run(**METHODS["stopping.Run"][1])
 # Stop rules take a run, which has checked its curves, and at most one number.
-RULES: dict[str, dict] = {f"stopping.{rule}": {} for rule in STOP_RULES} | {
+RULES: dict[str, dict] = {f"stopping.{rule}": {} for rule in STOP_RULES | ESTIMATE_RULES} | {
     "stopping.noise_edge": {"fraction": 0.1},
     "stopping.regret": {"stop": 2.0},
     "stopping.validation_patience": {"patience": 2.0},

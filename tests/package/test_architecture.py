@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "dlnlib"
 FLOORS = [
     {"_checks", "_compiled", "_curves"},
     {"tasks", "modes", "entropy"},
-    {"flow", "random_matrix", "stopping", "sgd"},
+    {"flow", "random_matrix", "sgd"},
+    {"stopping"},
     {"studies"},
     {"plotting"},
 ]
