@@ -8,7 +8,7 @@ import sympy as sp
 from scipy.integrate import quad
 
 from dlnlib import symbolic
-from dlnlib.modes import mode_strength
+from dlnlib.modes import mode_sensitivity, mode_strength
 from dlnlib.random_matrix import bulk_density, bulk_edge, optimal_shrinker, spike_forward
 from dlnlib.symbolic.derivation import a, a0, s, t, tau
 
@@ -101,6 +101,8 @@ def test_mode_slope(depth):
     slope = sp.lambdify((a, t), slope.subs({layers: depth, s: value, a0: start, tau: 1.3}))
     expected = (above - below) / (2 * step)
     assert slope(strength, times) == pytest.approx(expected, rel=1e-6, abs=1e-8)
+    package = mode_sensitivity(times, value, start, tau=1.3, depth=depth)[:, 0]
+    assert slope(strength, times) == pytest.approx(package, rel=1e-9, abs=1e-12)
 
 
 def test_mode_slope_of_a_small_start():
