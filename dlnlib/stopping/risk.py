@@ -27,6 +27,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.special import poch
 
 from dlnlib._checks import (
     SIGN_HINT,
@@ -195,10 +196,9 @@ def risk_estimate(
     -------
     (T,) ndarray
         Its mean over the noise is that of E(t) where n_out != n_in.  A square map jumps where the
-        determinant of Sigma is zero, which Stein's lemma does not see: there the mean is lower by
-        2 noise^2/n_in f(0) rho, with f(0) the strength of a mode of s = 0 and rho the density of
-        the least singular value at 0, about n_in/noise for noise alone.  So the bias is about
-        2 noise f(0), at most 2 noise a0, and gone with time.
+        determinant of Sigma is zero, which Stein's lemma does not see.  There the mean is lower
+        by at most ``2 noise f(0)``, with f(0) <= a0 the strength of a mode of s = 0; for noise
+        alone by nearly that, and with time by nothing.
 
     Raises
     ------
@@ -216,7 +216,10 @@ def risk_estimate(
     path = _path(times, s, a0, shape, tau, depth)
     estimate = path.residual - shape[0] * shape[1] * variance + 2 * variance * path.df
     if as_flag("corrected", corrected) and shape[0] == shape[1]:
-        estimate += 2 * noise * mode_strength(times, 0.0, a0, tau=tau, depth=depth)[:, 0]
+        # the density of the least singular value of d x d noise at 0, times noise / sqrt(d)
+        density = poch(shape[0] / 2, 0.5) / np.sqrt(shape[0] / 2)
+        jump = mode_strength(times, 0.0, a0, tau=tau, depth=depth)[:, 0]
+        estimate += 2 * noise * density * jump
     return estimate
 
 
