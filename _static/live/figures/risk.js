@@ -58,7 +58,7 @@
       const opinion =
         known
           ? "the estimate, told that there is no noise, nothing"
-          : `the estimate <b>${percent(estimate.error)}</b>: no singular value tells`;
+          : `the estimate <b>${percent(estimate.error)}</b>: the singular values cannot tell`;
       return (
         "Same data, but the weak modes are the teacher’s: never stop. " +
         `The entropy leaves <b>${percent(star.error)}</b> unlearned, ${opinion}.`
