@@ -8,11 +8,12 @@
      sliders  [{id, label, min, max, step, value, format(value) -> text}]
      switches [{id, label, value}]: boxes to tick
      time     {label, value}: the slider that moves the cursor, and where it starts
-     panels   [{id, label, about, height, curves, bands, levels, ceiling, log, rows}], one below
-              the other; a curve or a band is {id, label, colour, dash, format(value) -> text}, a
+     panels   [{id, label, about, height, curves, bands, levels, ceiling, log, rows, isShort}], one
+              below the other; a curve or a band is {id, label, colour, dash, format(value) -> text}, a
               level the name of a horizontal line; the label may be a function of the params;
               nothing above the ceiling is drawn; log: [low, high] makes the axis logarithmic,
-              and nothing beyond is drawn; rows are for names of markers, above the first panel
+              and nothing beyond is drawn; rows are for names of markers, above the first panel;
+              isShort keeps name and keys on one line on a phone, where they fit
      compute  params -> {t, log, series: {id: values or null}, others: {id: [values, ...]},
               levels: {name: {value, label, isLeft}}, markers: [{t, label, colour}], note}, with t
               increasing; a curve ends at its first value that is null, others are thin curves
@@ -66,7 +67,7 @@
   /* A panel: its head with the keys and their values, and its drawing. */
   function makePanel(panel) {
     const box = element("div", { class: "live-panel" });
-    const head = element("div", { class: "live-head" });
+    const head = element("div", { class: `live-head${panel.isShort ? " live-short" : ""}` });
     const title = element("span", { class: "live-title" });
     head.append(title);
     const keys = [

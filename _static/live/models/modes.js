@@ -70,15 +70,21 @@
     return p.map((share, k) => (share > 0 ? -2 * share * (g[k] - mean) * Math.log(share) : 0));
   };
 
-  /* Where a function changes sign between two times, by bisection to the last digit. */
-  dln.signChange = function (f, before, after) {
+  /* Where a function changes sign between two times, halved `steps` times. */
+  dln.bracket = function (f, before, after, steps) {
     const negative = f(before) < 0;
-    for (let i = 0; i < 60; i += 1) {
+    for (let i = 0; i < steps; i += 1) {
       const middle = (before + after) / 2;
       if (f(middle) < 0 === negative) before = middle;
       else after = middle;
     }
-    return (before + after) / 2;
+    return [before, after];
+  };
+
+  /* The same to the last digit. */
+  dln.signChange = function (f, before, after) {
+    const [low, high] = dln.bracket(f, before, after, 60);
+    return (low + high) / 2;
   };
 
   /* `count` steps to a round time not before `end`, which holds while a slider moves a little:

@@ -20,6 +20,12 @@
     return { s, m: (s0 ** 4 - aspect * noise ** 4) / (signal * s) };
   };
 
+  /* The best replacement of an observed s in squared error [random_matrix.optimal_shrinker]. */
+  dln.optimalShrinker = function (s, noise = 1, aspect = 1) {
+    const [low, high] = [noise * Math.abs(1 - Math.sqrt(aspect)), dln.bulkEdge(noise, aspect)];
+    return s > high ? s * Math.sqrt((1 - (high / s) ** 2) * (1 - (low / s) ** 2)) : 0;
+  };
+
   /* Quantile of the non-zero singular values of the noise [integral of random_matrix.bulk_density].
      With x^2/noise^2 = 1 + c - 2 sqrt(c) cos(angle) the share below x is in closed form. */
   dln.bulkQuantile = function (share, noise = 1, aspect = 1) {

@@ -35,32 +35,36 @@
     return (-4 * (both - (pace * level) / total)) / total;
   };
 
-  /* Times between which nothing can happen unseen: the way of the first and the second entry (the
-     signal and the leading noise mode) in equal steps of the logit of a/s, others in a few. */
-  function watch(s, a0, tau, depth) {
+  /* Times between which nothing can happen unseen: the way of the first `close` entries (the
+     signal and the leading noise mode) in equal steps of the logit of a/s, that of every fourth
+     of the others in a few. */
+  dln.watchTimes = function (s, a0, tau, depth, close = 2, [many, few] = [48, 8]) {
     const times = [0];
     s.forEach((target, k) => {
-      if (a0 >= target || (k > 1 && k % 4)) return;
+      if (a0 >= target || (k >= close && k % 4)) return;
       const first = Math.log(a0) - Math.log(target - a0);
-      const steps = k > 1 ? 8 : 48;
+      const steps = k >= close ? few : many;
       for (let i = 1; i <= steps; i += 1) {
         times.push(dln.timeToReach(target, a0, first + ((30 - first) * i) / steps, tau, depth));
       }
     });
     return times.sort((one, two) => one - two);
-  }
+  };
 
   /* The time of the least value among the ends and all places where a rate turns positive. */
-  function leastTime(times, states, value, rate, at) {
+  dln.leastTime = function (times, states, value, rate, at) {
     const rates = states.map(rate);
+    const rateAt = (t) => rate(at(t));
     const found = [times[0], times[times.length - 1]];
     for (let i = 1; i < times.length; i += 1) {
-      if (rates[i - 1] < 0 && rates[i] >= 0)
-        found.push(dln.signChange((t) => rate(at(t)), times[i - 1], times[i]));
+      if (!(rates[i - 1] < 0 && rates[i] >= 0)) continue;
+      const [low, high] = dln.bracket(rateAt, times[i - 1], times[i], 20);
+      const [below, above] = [rateAt(low), rateAt(high)]; // there the rate is straight
+      found.push(low + ((high - low) * below) / (below - above || 1));
     }
     const values = found.map((t) => value(at(t)));
     return found[values.indexOf(Math.min(...values))];
-  }
+  };
 
   /* Least entropy, least test error, half-saturation of the leading noise mode, the second entry
      [stopping.mode_window]. */
@@ -68,9 +72,10 @@
     const curves = s.map((target) => dln.modeCurve(target, a0, tau, depth));
     const at = (t) => curves.map((curve) => curve(t));
     const growth = (a) => a.map((value, k) => dln.growthRate(value, s[k], tau, depth));
-    const times = watch(s, a0, tau, depth);
+    const times = dln.watchTimes(s, a0, tau, depth);
     const states = times.map(at);
-    const least = (value, rate) => leastTime(times, states, value, (a) => rate(a, growth(a)), at);
+    const least = (value, rate) =>
+      dln.leastTime(times, states, value, (a) => rate(a, growth(a)), at);
     return {
       star: least(
         (a) => dln.spectralEntropy(a, counts),
