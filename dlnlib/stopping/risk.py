@@ -282,8 +282,8 @@ def cross_validation(
     -------
     (T,) ndarray
         An estimate of E(t) plus the energy of the noise, which it does not need to know.  Where
-        all parameters are spent both numerator and denominator vanish: from the time on at which
-        half of them are, the curve stays where it is.
+        all parameters are spent both numerator and denominator vanish: once half of them are spent
+        for good, the curve stays where it is.
 
     Raises
     ------
@@ -346,9 +346,9 @@ def _generalised(
 ) -> Float[np.ndarray, "T"]:
     spent = df / parameters
     score = residual / np.maximum(1 - spent, 0.5) ** 2
-    half = int((spent > 0.5).argmax())
-    if spent[half] > 0.5:
-        score[half:] = score[max(half - 1, 0)]
+    few = np.flatnonzero(spent <= 0.5)  # an abrupt rise spends many for a moment
+    held = few[-1] if few.size else 0
+    score[held:] = score[held]
     return score
 
 

@@ -6,6 +6,7 @@ noise sqrt(10 / n_in) per entry, and noise / sqrt(n_in) for all of them together
 
 Validation keeps two blocks out, or one, or each pair of them in turn (five folds, whose validation
 errors are averaged); afterwards the network is trained again on all samples up to the time found.
+"validation_averaged" takes the mean of the maps of the five folds instead.
 
 The estimates of the test error read the correlation of all samples.  "risk_minimum" and
 "plugin_known" are told the noise, which they may misjudge; "risk_median" and "plugin_minimum" find
@@ -46,6 +47,7 @@ HELD_OUT = {
 }
 SPIKES = {"one": (1.0,), "equal": (1.0, 1.0, 1.0), "levels": (4.0, 2.0, 1.0)}
 Outcome = tuple[float, float, float]  # regret, time in units of the best, test error
+MapAt = Callable[[float], Float[np.ndarray, "out in"]]  # the end-to-end map at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +133,16 @@ def spiked_regret(
         split = split_teacher(strengths, (n_out, n_in), rng=stream, noise=noise)
         train = begin(split, len(strengths), a0, depth, stream)
         observe = partial(_observe, split, len(strengths), a0, depth, judged, train)
-        full, rules = observe(()), RULES | {"plugin_minimum": plugin_minimum}
+        (full, _), rules = observe(()), RULES | {"plugin_minimum": plugin_minimum}
         if start == "aligned":
             full, rules = _estimated(full, split, a0, depth, judged)
-        held = {name: [observe(out) for out in sets] for name, sets in HELD_OUT.items()}
-        found.append(regrets(full, held, rules) | _without_training(split, full, judged))
+        parts = {name: [observe(out) for out in sets] for name, sets in HELD_OUT.items()}
+        held = {name: [run for run, _ in pairs] for name, pairs in parts.items()}
+        found.append(
+            regrets(full, held, rules)
+            | _averaged_maps(split, full, parts["validation_folds"])
+            | _without_training(split, full, judged)
+        )
     return summary(found)
 
 
@@ -179,6 +186,16 @@ def averaged(runs: Sequence[Run]) -> Run:
 def part_run(t: np.ndarray, test_error: np.ndarray, validation_error: np.ndarray) -> Run:
     """A run on a part of the samples: validation reads nothing else."""
     return Run(t, 0 * t, 0 * t, test_error, validation_error)
+
+
+def _averaged_maps(split: Split, full: Run, folds: Sequence[tuple[Run, MapAt]]) -> dict:
+    """The mean of the maps of all folds, at the time that their averaged validation finds."""
+    stop = validation_patience(averaged([run for run, _ in folds]))
+    mean = np.mean([map_at(stop) for _, map_at in folds], axis=0)
+    best, least = lowest(full.t, full.test_error)
+    error = float(((mean - split.teacher) ** 2).sum())
+    outcome = error / least, stop / best if best else np.inf, error
+    return {"validation_averaged": outcome}
 
 
 def _without_training(split: Split, full: Run, judged: float) -> dict[str, Outcome]:
@@ -230,7 +247,7 @@ def _short(x: float) -> float:
 
 
 Distance = Callable[[Float[np.ndarray, "out in"]], Float[np.ndarray, "T"]]
-Training = tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray], Distance]
+Training = tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray], Distance, MapAt]
 
 
 def _observe(
@@ -241,18 +258,18 @@ def _observe(
     judged: float,
     train: Callable,
     held: Sequence[int],
-) -> Run:
+) -> tuple[Run, MapAt]:
     """One training, without the blocks that are held out."""
     (n_out, n_in), left = split.teacher.shape, kept(held)
     modes, noise = svd_modes(split.of(left)), judged * np.sqrt(BLOCKS / len(left))
     edge = int((modes.s <= bulk_edge(noise=noise, aspect=n_out / n_in)).argmax())
-    t, a, entropy, distance = train(modes, max(signals, edge) + 1, a0, depth)
+    t, a, entropy, distance, map_at = train(modes, max(signals, edge) + 1, a0, depth)
     if held:
-        return part_run(t, distance(split.teacher), distance(split.of(held)))
+        return part_run(t, distance(split.teacher), distance(split.of(held))), map_at
     shrunk = optimal_shrinker(
         modes.s, noise=noise_level(modes.s, shape=(n_out, n_in)), aspect=n_out / n_in
     )
-    return Run(
+    run = Run(
         t=t,
         entropy=entropy(),
         train_error=distance(modes.matrix()),
@@ -263,6 +280,7 @@ def _observe(
         plugin_error=distance((modes.u * shrunk) @ modes.v.T),
         noise_energy=n_out * noise**2,
     )
+    return run, map_at
 
 
 def _estimated(run: Run, split: Split, a0: float, depth: int, judged: float) -> tuple[Run, dict]:
@@ -286,7 +304,10 @@ def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:
     def distance(target):
         return (a**2).sum(axis=1) - 2 * a @ project(target, modes) + (target**2).sum()
 
-    return t, a, partial(spectral_entropy, a), distance
+    def map_at(time):
+        return (modes.u * mode_strength([time], modes.s, a0, depth=depth)) @ modes.v.T
+
+    return t, a, partial(spectral_entropy, a), distance, map_at
 
 
 def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
@@ -320,6 +341,11 @@ def _random(
         def distance(target):
             return ((w - target) ** 2).sum(axis=(1, 2))
 
-        return t, project(w, modes), partial(map_entropy, w), distance
+        def map_at(time):
+            i = np.clip(np.searchsorted(t, time), 1, t.size - 1)
+            part = (time - t[i - 1]) / (t[i] - t[i - 1])
+            return (1 - part) * w[i - 1] + part * w[i]
+
+        return t, project(w, modes), partial(map_entropy, w), distance, map_at
 
     return train
