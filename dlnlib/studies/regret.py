@@ -25,6 +25,7 @@ from dlnlib._curves import lowest, smooth
 from dlnlib.entropy import map_entropy, spectral_entropy
 from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
+from dlnlib.modes.clock import clock_speed, rise_clock
 from dlnlib.random_matrix import bulk_edge, detection_threshold, optimal_shrinker
 from dlnlib.stopping import (
     ESTIMATE_RULES,
@@ -32,7 +33,6 @@ from dlnlib.stopping import (
     Run,
     noise_level,
     plugin_minimum,
-    regret,
     stop_estimates,
     validation_patience,
 )
@@ -155,21 +155,26 @@ def regrets(
     single run keeps the network of its stop; trained again on all samples it is "_retrained".
     """
     stops = {name: rule(full) for name, rule in rules.items() if name != "validation_patience"}
-    best, (least, end) = stops["oracle"], (lowest(full.t, full.test_error)[1], full.t[-1])
+    best, end = stops["oracle"], full.t[-1]
+    least = lowest(full.t, full.test_error)[1]
 
-    def outcome(run: Run, stop: float) -> Outcome:
-        value = regret(run, stop, best=full)
-        return value, stop / best if best else np.inf, value * least
+    def outcomes(run: Run, stops: Mapping[str, float]) -> dict[str, Outcome]:
+        errors = errors_at(run, list(stops.values()))
+        times = [stop / best if best else np.inf for stop in stops.values()]
+        return dict(zip(stops, zip(errors / least, times, errors, strict=True), strict=True))
 
     found = {}
     for name, runs in held.items():
         stop = validation_patience(averaged(runs))
         if len(runs) == 1:
-            found[name] = outcome(runs[0], stop)
+            found |= outcomes(runs[0], {name: stop})
         stops[name if len(runs) > 1 else f"{name}_retrained"] = min(stop, end)
-    return found | {
-        name: outcome(full, stop) for name, stop in (stops | {"end_of_run": end}).items()
-    }
+    return found | outcomes(full, stops | {"end_of_run": end})
+
+
+def errors_at(run: Run, stops: Sequence[float]) -> Float[np.ndarray, "n"]:
+    """Test errors at some times, as `regret` has them."""
+    return np.maximum(smooth(run.t, run.test_error)(stops), lowest(run.t, run.test_error)[1])
 
 
 def averaged(runs: Sequence[Run]) -> Run:
@@ -312,10 +317,12 @@ def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:
 
 def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
     """Times at which something happens: levels of the leading modes, and a long end."""
-    fractions = expit(np.linspace(-6, 12, 46))  # a small start turns H when little is left to learn
-    levels = [learning_time(s, a0, x, depth=depth) for x in fractions if x * s[-1] > 1.01 * a0]
+    logits = np.linspace(-6, 12, 46)  # a small start turns H when little is left to learn
+    logits = logits[expit(logits) * s[-1] > 1.01 * a0, None]
+    passed = rise_clock(logits, depth) - rise_clock(np.log(a0) - np.log(s - a0), depth)
+    levels = (passed / clock_speed(s, 1.0, depth)).ravel()
     end = learning_time(s[-1:], a0, 0.9, depth=depth)[0]
-    t = np.concatenate([np.linspace(0, 1.2 * end, 80), np.linspace(1.3, 5, 38) * end, *levels])
+    t = np.concatenate([np.linspace(0, 1.2 * end, 80), np.linspace(1.3, 5, 38) * end, levels])
     return _apart(np.unique(t), 5 * end)
 
 
