@@ -21,6 +21,7 @@ stopping without a validation set", arXiv 1703.09580, 2017, for the rules.
 
 # fmt: off
 from dlnlib.stopping.draws import SpikedDraws, spiked_draws, spiked_spectra
+from dlnlib.stopping.probe import probe_degrees_of_freedom
 from dlnlib.stopping.rules import (
     RULES, Run, entropy_minimum, entropy_rest, evidence_based, noise_edge, oracle, regret,
     train_threshold, validation_patience, window_end, window_midpoint,
@@ -32,6 +33,6 @@ from dlnlib.stopping.window import (
 __all__ = [
     "RULES", "Run", "SpikedDraws", "StoppingWindow", "entropy_minimum", "entropy_rest",
     "evidence_based", "excess_error", "memorisation_time", "mode_window", "noise_edge", "oracle",
-    "regret", "spiked_draws", "spiked_spectra", "train_threshold", "two_level_window",
-    "validation_patience", "window_end", "window_midpoint",
+    "probe_degrees_of_freedom", "regret", "spiked_draws", "spiked_spectra", "train_threshold",
+    "two_level_window", "validation_patience", "window_end", "window_midpoint",
 ]

@@ -33,6 +33,11 @@ def stream() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def shrunk(y: np.ndarray) -> np.ndarray:
+    """A training whose predictions go the same share of the way to each output."""
+    return np.multiply.outer([0.0, 0.5, 0.9], y)
+
+
 class Drawn:
     """Stands for a fresh generator among the arguments."""
 
@@ -207,6 +212,13 @@ CALLS: dict[str, dict] = {
         "tau": 1.0,
         "depth": 3,
         "level": 0.01,
+    },
+    "stopping.probe_degrees_of_freedom": {
+        "train": shrunk,
+        "y": [[1.0, 2.0], [0.5, -1.0], [3.0, 0.2]],
+        "probes": 2,
+        "rng": Drawn,
+        "step": 0.01,
     },
     "stopping.spiked_draws": {
         "draws": 2,
