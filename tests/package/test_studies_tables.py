@@ -25,7 +25,7 @@ from dlnlib.studies.regret import (
     split_teacher,
     summary,
 )
-from dlnlib.studies.regret_digits import _draw, _evidence
+from dlnlib.studies.regret_digits import evidence, noisy_digits
 from dlnlib.studies.tables import write_csv
 from dlnlib.tasks import svd_modes
 
@@ -291,7 +291,7 @@ def test_all_trainings_of_a_draw_begin_with_the_same_weights():
 @pytest.mark.parametrize("white", [True, False])
 @pytest.mark.parametrize("samples", [60, 150])
 def test_digits_begin_alike_and_lose_what_is_held_out(white, samples):
-    data = _draw(samples, 0.4, np.random.default_rng(0))
+    data = noisy_digits(samples, 0.4, np.random.default_rng(0))
     for held in ((), (0,), (2, 3)):
         task, out = data.task(held, white)
         assert out == samples - len(task.x) == samples * len(held) // BLOCKS
@@ -321,7 +321,7 @@ def test_evidence_by_hand_and_without_pixels_that_never_vary():
     x, y, w = (rng.standard_normal(shape) for shape in ((50, 3), (50, 2), (4, 2, 3)))
     gradients = (x @ w.mT - y)[..., None] * x[:, None]  # maps, samples, outputs, inputs
     expected = (gradients.mean(axis=1) ** 2 / (gradients.var(axis=1) / 50)).mean(axis=(1, 2))
-    np.testing.assert_allclose(_evidence(w, x, y), expected)
+    np.testing.assert_allclose(evidence(w, x, y), expected)
     pixels = np.hstack([x, np.zeros((50, 1)), 1e-17 * rng.standard_normal((50, 1))])
     wide = np.concatenate([w, np.zeros((4, 2, 2))], axis=2)
-    np.testing.assert_allclose(_evidence(wide, pixels, y), expected)
+    np.testing.assert_allclose(evidence(wide, pixels, y), expected)
