@@ -72,11 +72,9 @@ def probe_degrees_of_freedom(
 
     Examples
     --------
-    Gradient flow of least squares spends one degree of freedom for each direction that it learns:
-
-    >>> x = np.diag([3.0, 1.0, 0.0])  # as many samples as inputs, one of them blank
+    >>> rates = [9.0, 1.0, 0.0]  # gradient flow of least squares, one degree for each direction
+    >>> learned = 1 - np.exp(-np.outer([0.0, 0.5, 9.0], rates))
     >>> def train(y):
-    ...     learned = 1 - np.exp(-np.outer([0.0, 0.5, 9.0], np.diag(x) ** 2))
     ...     return learned * y
     >>> rng = np.random.default_rng(0)
     >>> probe_degrees_of_freedom(train, [1.0, 2.0, 4.0], rng=rng).round(2).tolist()

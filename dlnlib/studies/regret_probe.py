@@ -107,7 +107,8 @@ def least_of(t: np.ndarray, curve: np.ndarray, end: int | None = None) -> Callab
 
 def held_runs(without: Callable[[Sequence[int]], Run]) -> dict[str, list[Run]]:
     """The runs that each rival validates; two of them share a training."""
-    runs = {out: without(out) for sets in HELD_OUT.values() for out in sets}
+    parts = dict.fromkeys(out for sets in HELD_OUT.values() for out in sets)
+    runs = {out: without(out) for out in parts}
     return {name: [runs[out] for out in sets] for name, sets in HELD_OUT.items()}
 
 

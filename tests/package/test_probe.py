@@ -1,5 +1,7 @@
 """Degrees of freedom by probes, against exact divergences; and what the probe refuses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -117,7 +119,7 @@ def test_curvature_errs_by_the_order_of_the_step(two_layers):
         for step in (1e-5, 1e-3, 1e-2, 1e-1)
     )
     errors = [np.abs(other - small).max() for other in others]
-    for less, more in zip(errors, errors[1:], strict=False):
+    for less, more in pairwise(errors):
         assert 7 < more / less < 13
     assert errors[1] < 0.02 * 16  # that of the default
 
