@@ -45,6 +45,8 @@ HELD_OUT = {
     "validation_10": [(0,)],
     "validation_folds": [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)],
 }
+#: Rivals of the paired ratios, and their columns.
+RIVALS = {"validation": "to_split", "validation_folds": "to_folds"}
 SPIKES = {"one": (1.0,), "equal": (1.0, 1.0, 1.0), "levels": (4.0, 2.0, 1.0)}
 Outcome = tuple[float, float, float]  # regret, time in units of the best, test error
 MapAt = Callable[[float], Float[np.ndarray, "out in"]]  # the end-to-end map at a time
@@ -213,12 +215,15 @@ def _without_training(split: Split, full: Run, judged: float) -> dict[str, Outco
     return {name: (error / least, np.nan, error) for name, error in errors.items()}
 
 
-def summary(found: Sequence[Mapping[str, Outcome]]) -> list[dict]:
+def summary(
+    found: Sequence[Mapping[str, Outcome]], rivals: Mapping[str, str] = RIVALS
+) -> list[dict]:
     """Over draws: geometric mean with 95 % interval and 90 % quantile; median time and error.
 
     ``to_split`` is the geometric mean, over draws, of the regret over that of validation with 20 %
     kept out, with the 95 % interval of the paired logarithms; ``to_folds`` the same for five folds;
-    ``beats`` the share of the draws in which a rule leaves less error than validation.
+    ``beats`` the share of the draws in which a rule leaves less error than validation.  ``rivals``
+    are those that all are compared with, and the names of the columns.
     """
     logs = {name: np.log([draw[name][0] for draw in found]) for name in found[0]}
     rows = []
@@ -231,7 +236,7 @@ def summary(found: Sequence[Mapping[str, Outcome]]) -> list[dict]:
             "error": np.median(error),
             "beats": np.mean(log < logs["validation"]),
         }
-        for rival, column in (("validation", "to_split"), ("validation_folds", "to_folds")):
+        for rival, column in rivals.items():
             paired = log - logs[rival]
             numbers |= _interval(column, f"{column}_low", f"{column}_high", paired)
         rows.append({"rule": name} | {key: _short(x) for key, x in numbers.items()})
