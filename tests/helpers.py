@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from dlnlib.modes import mode_sensitivity, mode_strength
 from dlnlib.tasks import Modes
 from tools.bless import CHAPTERS
 
@@ -120,6 +121,74 @@ def tests_of_chapter(chapter: str) -> list[str]:
     own += (ROOT / "tests").rglob(f"test_{chapter}.py")
     places = {name: path for name, path in sorted(test_names().items()) if name in names}
     return [*map(str, own), *(f"{p}::{name}" for name, p in places.items() if p not in own)]
+
+
+def within(values: Float[np.ndarray, "n"], exact: float, errors: float = 4.5) -> bool:
+    """Whether the mean of draws is the exact value, up to so many of its standard errors."""
+    return bool(abs(values.mean() - exact) < errors * values.std() / np.sqrt(values.size))
+
+
+def map_eigenvalues(
+    s: Float[np.ndarray, "n K"],
+    f: Float[np.ndarray, "n K"],
+    slope: Float[np.ndarray, "n K"],
+    shape: tuple[int, int],
+) -> Float[np.ndarray, "n parameters"]:
+    """Of the derivative of a spectral function, for each row: modes, further entries, pairs."""
+    j, k = np.triu_indices(s.shape[1], 1)
+    further = np.repeat(f / s, abs(shape[0] - shape[1]), axis=1)
+    turned = (f[:, j] - f[:, k]) / (s[:, j] - s[:, k])
+    against = (f[:, j] + f[:, k]) / (s[:, j] + s[:, k])
+    return np.concatenate([slope, further, turned, against], axis=1)
+
+
+def jacobian(
+    matrix: Float[np.ndarray, "n_out n_in"], t: float, a0: float, *, depth: float = 2
+) -> Float[np.ndarray, "parameters parameters"]:
+    """Derivative of the aligned map by each entry of the correlation, by differences."""
+    step, columns = 1e-5, []
+
+    def image(seen: Float[np.ndarray, "n_out n_in"]) -> Float[np.ndarray, "n_out n_in"]:
+        u, s, vt = np.linalg.svd(seen, full_matrices=False)
+        return u * mode_strength([t], s, a0, depth=depth)[0] @ vt
+
+    for entry in np.ndindex(matrix.shape):
+        moved = np.zeros(matrix.shape)
+        moved[entry] = step
+        columns.append((image(matrix + moved) - image(matrix - moved)).ravel() / (2 * step))
+    return np.array(columns)
+
+
+def estimate_draws(
+    teacher: Float[np.ndarray, "n_out n_in"],
+    t: float,
+    a0: float,
+    rng: np.random.Generator,
+    *,
+    draws: int = 40_000,
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """SURE less error less its constant, its expected square, and the least singular value."""
+    variance = 1 / teacher.shape[1]
+    noise = np.sqrt(variance) * rng.standard_normal((draws, *teacher.shape))
+    u, s, vt = np.linalg.svd(teacher + noise, full_matrices=False)
+    f, slope = (
+        of([t], s.ravel(), a0)[0].reshape(s.shape) for of in (mode_strength, mode_sensitivity)
+    )
+    rates = map_eigenvalues(s, f, slope, teacher.shape)
+    overlap = np.einsum("nik,nk,nkj,nij->n", u, f, vt, noise)
+    gap = 2 * (variance * rates.sum(axis=1) - overlap)
+    size = 4 * variance * (f**2).sum(axis=1) + 4 * variance**2 * (rates**2).sum(axis=1)
+    return gap, size, s[:, -1]
+
+
+def spiked_spectrum(
+    shape: tuple[int, int], s0: float, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
+    """Singular values of one spike in noise of size 1, and their targets."""
+    sigma = rng.standard_normal(shape) / np.sqrt(shape[1])
+    sigma[0, 0] += s0
+    u, s, vt = np.linalg.svd(sigma, full_matrices=False)
+    return s, s0 * u[0] * vt[:, 0]
 
 
 for function in (test_names, test_of, tests_of_chapter):
