@@ -211,7 +211,8 @@ def leave_one_out_regret(
     balanced start.  Generalised cross-validation and Stein's estimate have the degrees of freedom
     exactly, and Stein's the variance of the noise.  ``estimate`` is the geometric mean, over draws,
     of what a rule estimates over the true error of prediction, at the best time or, if that comes
-    first, at the last one with a tenth of the outputs unspent: cross-validation is read up to there.
+    first, at the last one with a tenth of the outputs unspent: up to there cross-validation is
+    read.
     """
     found, levels = [], []
     for stream in rng.spawn(draws):

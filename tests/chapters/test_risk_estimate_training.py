@@ -132,7 +132,7 @@ def test_claims_of_the_table_on_leave_one_out():
     assert (gcv > 1.08).all()
     assert abs(loo.loc[240] - 1) < 0.05
     wide = rows[(rows.ratio > 1) & (rows.signal == 8.0)]
-    assert (np.abs(np.log(cell(wide, "gcv").estimate)) > 0.2).all()
+    assert (cell(wide, "gcv").estimate > 1.2).all()
     assert (np.abs(np.log(cell(rows, "leave_one_out").estimate)) < 0.15).all()
     # the error at given inputs is lower than that at new ones, and turns at nearly the same time
     assert (cell(wide, "risk").estimate < 0.5).all()
