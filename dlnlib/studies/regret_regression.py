@@ -13,6 +13,7 @@ from dlnlib.stopping import Run, oracle
 from dlnlib.studies.regret import BLOCKS, kept, part_run, regrets, summary
 from dlnlib.studies.regret_probe import (
     EQUAL_COST,
+    UNSPENT,
     held_runs,
     lazy_flow,
     lazy_outcomes,
@@ -209,7 +210,9 @@ def leave_one_out_regret(
     is gradient flow of least squares from zero; two layers have one hidden unit and a small
     balanced start.  Generalised cross-validation and Stein's estimate have the degrees of freedom
     exactly, and Stein's the variance of the noise.  ``estimate`` is the geometric mean, over draws,
-    of what a rule estimates over the true error of prediction, at the best time.
+    of what a rule estimates over the true error of prediction, at the best time or, if that comes
+    first, at the last one with a tenth of the outputs unspent: up to there cross-validation is
+    read.
     """
     found, levels = [], []
     for stream in rng.spawn(draws):
@@ -279,18 +282,22 @@ class _Regression:
         left = (self.y[:, None] - np.einsum("mtr,mr->mt", alone, self.x)) ** 2
         estimates = {
             "leave_one_out": left.mean(axis=0),
-            "gcv": rest / n / np.maximum(1 - df / n, 1e-9) ** 2,
+            "gcv": rest / n / np.maximum(1 - df / n, UNSPENT / 2) ** 2,
             "risk": (rest + 2 * df) / n,
         }
         full = Run(t, 0 * t, rest, error)
-        rules = {name: least_of(t, curve) for name, curve in estimates.items()}
+        few = 1 - df / n < UNSPENT
+        end = int(few.argmax()) if few.any() else t.size
+        rules = {
+            name: least_of(t, curve, end if name == "gcv" else None)
+            for name, curve in estimates.items()
+        }
         found = regrets(full, held_runs(self._without), rules | {"oracle": oracle})
         lazy = lazy_flow(self.x, self.y[:, None])
         found |= lazy_outcomes(full, lazy.t, self._error(lazy.maps[:, 0]), lazy.stop)
-        best, least = lowest(t, error)
-        return found, {
-            name: float(smooth(t, curve)(best)) / (1 + least) for name, curve in estimates.items()
-        }
+        at = min(lowest(t, error)[0], t[end - 1])
+        truth = 1 + smooth(t, error)(at)
+        return found, {name: float(smooth(t, c)(at) / truth) for name, c in estimates.items()}
 
     def _error(self, beta: np.ndarray) -> Float[np.ndarray, "T"]:
         return ((beta - self.beta) ** 2).sum(axis=-1) + self.hidden

@@ -131,6 +131,9 @@ def test_claims_of_the_table_on_leave_one_out():
     )
     assert (gcv > 1.08).all()
     assert abs(loo.loc[240] - 1) < 0.05
-    wide = rows[(rows.ratio == 3.0) & (rows.signal == 8.0)]
-    assert (cell(wide, "gcv").estimate > 1.3).all()
-    assert (np.abs(np.log(cell(rows, "leave_one_out").estimate)) < 0.12).all()
+    wide = rows[(rows.ratio > 1) & (rows.signal == 8.0)]
+    assert (cell(wide, "gcv").estimate > 1.2).all()
+    assert (np.abs(np.log(cell(rows, "leave_one_out").estimate)) < 0.15).all()
+    # the error at given inputs is lower than that at new ones, and turns at nearly the same time
+    assert (cell(wide, "risk").estimate < 0.5).all()
+    assert (cell(wide, "risk").regret < 1.05).all()
