@@ -103,8 +103,9 @@ def in_blocks(work: Callable[[Iterator[slice]], None], rows: int, columns: int, 
     """
     slices = [slice(start, start + block) for start in range(0, rows, block)]
     turns = iter(slices)  # the iterator of a list hands out each of its items once
-    threads = min(4, os.cpu_count() or 1, len(slices))
-    if rows * columns < _THREADED or threads == 1:
+    few = rows * columns < _THREADED  # asking for the number of cores takes longer than some work
+    threads = 1 if few else min(4, os.cpu_count() or 1, len(slices))
+    if threads == 1:
         work(turns)
         return
     with ThreadPoolExecutor(threads) as pool:

@@ -18,7 +18,7 @@ from scipy.special import gammainc, log_expit
 
 from dlnlib._checks import as_depth, as_scalar, as_times, in_range
 from dlnlib.modes.clock import clock_speed, decay_clock, decay_logit, rise_clock, rise_logit
-from dlnlib.modes.strength import as_modes, log_odds, mode_strength
+from dlnlib.modes.strength import as_modes, log_odds, strengths
 
 # sum over v^n truncated at 2^-60 for v <= 1/2
 _SERIES_TERMS = 60
@@ -61,14 +61,13 @@ def mode_sensitivity(
 def strength_and_sensitivity(
     times: Float[np.ndarray, "T"],
     s: Float[np.ndarray, "K"],
-    a0: ArrayLike,
+    a0: Float[np.ndarray, "K"],
     tau: float,
     depth: float,
 ) -> tuple[Float[np.ndarray, "T K"], Float[np.ndarray, "T K"]]:
     """Both at once, since a deep mode is found by a search; the input has been checked."""
-    a0 = np.broadcast_to(a0, s.shape)
     if depth == 2:
-        a = mode_strength(times, s, a0, tau=tau)
+        a = strengths(times, s, a0, tau, depth)
         return a, _two_layers(times[:, None] / tau, a, s, a0)
     passed = clock_speed(s, tau, depth) * times[:, None]
     a, slope = np.empty(passed.shape), np.empty(passed.shape)
@@ -79,7 +78,7 @@ def strength_and_sensitivity(
         a[:, rising] = s[rising] * x
     if falling.any():
         high, start = s[falling], a0[falling]
-        a[:, falling] = mode_strength(times, high, start, tau=tau, depth=depth)
+        a[:, falling] = strengths(times, high, start, tau, depth)
         slope[:, falling] = _falling(passed[:, falling], a[:, falling], high, start, depth)
     return a, np.maximum(slope, 0)  # -1e-17 at t = 0
 

@@ -71,7 +71,17 @@ def mode_strength(
     [[0.001, 0.001], [2.946, 0.052], [3.0, 1.0]]
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
-    s, a0 = as_modes(s, a0)
+    return strengths(times, *as_modes(s, a0), tau, depth)
+
+
+def strengths(
+    times: Float[np.ndarray, "T"],
+    s: Float[np.ndarray, "K"],
+    a0: Float[np.ndarray, "K"],
+    tau: float,
+    depth: float,
+) -> Float[np.ndarray, "T K"]:
+    """The same where the input has been checked."""
     solve = _logistic if depth == 2 else _implicit
     strength = np.empty((times.size, s.size))
     rising, falling = (a0 < s) & (s / 1e300 < a0), a0 > s

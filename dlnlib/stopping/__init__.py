@@ -23,6 +23,7 @@ stopping without a validation set", arXiv 1703.09580, 2017, for the rules.
 
 # fmt: off
 from dlnlib.stopping.draws import SpikedDraws, spiked_draws, spiked_spectra
+from dlnlib.stopping.probe import probe_degrees_of_freedom
 from dlnlib.stopping.risk import (
     StopEstimates, cross_validation, degrees_of_freedom, noise_level, plugin_error, risk_estimate,
     stop_estimates,
@@ -40,7 +41,8 @@ __all__ = [
     "ESTIMATE_RULES", "RULES", "Run", "SpikedDraws", "StopEstimates", "StoppingWindow",
     "cross_validation", "cross_validation_minimum", "degrees_of_freedom", "entropy_minimum",
     "entropy_rest", "evidence_based", "excess_error", "memorisation_time", "mode_window",
-    "noise_edge", "noise_level", "oracle", "plugin_error", "plugin_minimum", "regret",
-    "risk_estimate", "risk_minimum", "spiked_draws", "spiked_spectra", "stop_estimates",
-    "train_threshold", "two_level_window", "validation_patience", "window_end", "window_midpoint",
+    "noise_edge", "noise_level", "oracle", "plugin_error", "plugin_minimum",
+    "probe_degrees_of_freedom", "regret", "risk_estimate", "risk_minimum", "spiked_draws",
+    "spiked_spectra", "stop_estimates", "train_threshold", "two_level_window",
+    "validation_patience", "window_end", "window_midpoint",
 ]

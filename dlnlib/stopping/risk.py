@@ -46,6 +46,7 @@ from dlnlib._checks import (
 from dlnlib._compiled import compiled, in_blocks
 from dlnlib.modes import mode_strength
 from dlnlib.modes.sensitivity import strength_and_sensitivity
+from dlnlib.modes.strength import strengths
 from dlnlib.random_matrix import bulk_quantiles, optimal_shrinker
 
 _BLOCK = 128
@@ -119,8 +120,7 @@ def stop_estimates(
     ([0, 12, 177, 902, 1726], 0.99)
     """
     times, s, a0, shape, tau, depth = _checked(t, s, a0, shape, tau, depth)
-    noise = noise_level(s, shape=shape) if noise is None else as_amount("noise", noise)
-    target = optimal_shrinker(s, noise=noise, aspect=shape[0] / shape[1])
+    noise, target = _shrunk(s, shape, noise)
     path = _path(times, s, a0, shape, tau, depth, target)
     df, parameters, energy = path.df, shape[0] * shape[1], shape[0] * noise**2
     return StopEstimates(
@@ -254,8 +254,7 @@ def plugin_error(
     [5.74, 2.59, 3.62, 4.26, 4.38]
     """
     times, s, a0, shape, tau, depth = _checked(t, s, a0, shape, tau, depth, zeros=True)
-    noise = noise_level(s, shape=shape) if noise is None else as_amount("noise", noise)
-    target = optimal_shrinker(s, noise=noise, aspect=shape[0] / shape[1])
+    noise, target = _shrunk(s, shape, noise)
     a = mode_strength(times, s, a0, tau=tau, depth=depth)
     energy = np.square(s).sum() - shape[0] * noise**2
     return np.vecdot(a, a) - 2 * (a @ target) + energy
@@ -282,8 +281,8 @@ def cross_validation(
     -------
     (T,) ndarray
         An estimate of E(t) plus the energy of the noise, which it does not need to know.  Where
-        all parameters are spent both numerator and denominator vanish: from the time on at which
-        half of them are, the curve stays where it is.
+        all parameters are spent both numerator and denominator vanish: once half of them are spent
+        for good, the curve stays where it is.
 
     Raises
     ------
@@ -333,7 +332,21 @@ def noise_level(s: ArrayLike, *, shape: Sequence[int]) -> float:
     0.72
     """
     shape = _as_pair(shape)
-    return float(np.median(_as_spectrum(s, shape)) / _bulk_median(shape[0] / shape[1]))
+    return _level(_as_spectrum(s, shape), shape)
+
+
+def _level(s: Float[np.ndarray, "K"], shape: tuple[int, int]) -> float:
+    middle = s.size // 2  # s is in order
+    median = s[middle] if s.size % 2 else (s[middle - 1] + s[middle]) / 2
+    return float(median / _bulk_median(shape[0] / shape[1]))
+
+
+def _shrunk(
+    s: Float[np.ndarray, "K"], shape: tuple[int, int], noise: float | None
+) -> tuple[float, Float[np.ndarray, "K"]]:
+    """The noise level, given or found, and the targets of the optimal shrinker."""
+    noise = _level(s, shape) if noise is None else as_amount("noise", noise)
+    return noise, optimal_shrinker(s, noise=noise, aspect=shape[0] / shape[1])
 
 
 @cache
@@ -346,9 +359,9 @@ def _generalised(
 ) -> Float[np.ndarray, "T"]:
     spent = df / parameters
     score = residual / np.maximum(1 - spent, 0.5) ** 2
-    half = int((spent > 0.5).argmax())
-    if spent[half] > 0.5:
-        score[half:] = score[max(half - 1, 0)]
+    few = np.flatnonzero(spent <= 0.5)  # an abrupt rise spends many for a moment
+    held = few[-1] if few.size else 0
+    score[held:] = score[held]
     return score
 
 
@@ -433,11 +446,11 @@ def _pairs(s: Float[np.ndarray, "K"]) -> _Pairs:
 def _path(times, s, a0, shape, tau, depth, target=None) -> _Path:
     """All sums in one pass over the strengths, which are read once."""
     pairs, surplus = _pairs(s), abs(shape[0] - shape[1])
-    quick = (a0 < s / 2) if depth == 2 else np.zeros(s.size, bool)
+    quick, start = (a0 < s / 2) & (depth == 2), np.full(s.size, a0)
     if quick.all() and not pairs.close.size:
-        a, slope = mode_strength(times, s, a0, tau=tau, depth=depth), None
+        a, slope = strengths(times, s, start, tau, depth), None
     else:
-        a, slope = strength_and_sensitivity(times, s, a0, tau, depth)
+        a, slope = strength_and_sensitivity(times, s, start, tau, depth)
     # Two layers: f' = f/s - [1/(s (s - a0)) - 2t/(tau s)] f (s - f) needs no array of its own.
     inverse = np.where(quick, 1 / np.where(quick, s, 1), 0)
     linear = pairs.weight + inverse

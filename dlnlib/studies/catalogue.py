@@ -15,6 +15,8 @@ import pandas as pd
 
 from dlnlib.studies.regret import spiked_regret
 from dlnlib.studies.regret_digits import digits_regret
+from dlnlib.studies.regret_probe import digits_probe_regret, flow_regret, sgd_regret
+from dlnlib.studies.regret_regression import leave_one_out_regret, regression_regret
 from dlnlib.studies.sweeps import sweep
 from dlnlib.studies.tables import write_csv
 
@@ -60,6 +62,22 @@ def _estimated(**changes: object) -> dict:
 NOT_WHITE = ["heavy tails", "signs", "unequal outputs", "unequal inputs", "correlated outputs"]
 
 
+def _probed(**changes: object) -> dict:
+    """Part of a grid of probes in the training of a small network from random weights."""
+    return {"signal": 1.5, "spikes": "one", "dimension": 20} | changes
+
+
+def _regression(**changes: object) -> dict:
+    """Part of a grid of networks on sets of scikit-learn; ``step`` is that of the probes."""
+    middle = {"data": "diabetes", "network": "relu", "samples": 60, "scale": 0.3, "step": 0.1}
+    return middle | {"splits": 80} | changes
+
+
+def _left_out(**changes: object) -> dict:
+    """Part of a grid of linear regression with every sample left out in turn."""
+    return {"layers": 1, "ratio": 1.5, "signal": 8.0, "samples": 60, "draws": 40} | changes
+
+
 #: The studies by name, each a `Study`.
 STUDIES = {
     "regret_modes": Study(
@@ -99,6 +117,47 @@ STUDIES = {
             {"samples": 150, "wrong_labels": 0.4, "inputs": "white", "scale": 1e-4, "splits": 40},
         ],
         seed=43,
+    ),
+    "regret_probe_flow": Study(
+        flow_regret,
+        [
+            _probed(signal=[1.25, 1.5, 3], a0=1e-3, depth=[2, 3], draws=100),
+            _probed(spikes="levels", a0=1e-3, depth=[2, 3], draws=100),
+        ],
+        seed=44,
+    ),
+    "regret_probe_sgd": Study(
+        sgd_regret,
+        [
+            _probed(signal=[1.25, 1.5, 3], samples=100, batch=10, a0=1e-3, draws=200),
+            _probed(spikes="levels", samples=100, batch=10, a0=1e-3, draws=200),
+        ],
+        seed=45,
+    ),
+    "regret_probe_digits": Study(
+        digits_probe_regret,
+        {"samples": [150, 600], "wrong_labels": [0.0, 0.4, 0.7], "inputs": ["white", "raw"]}
+        | {"scale": 1e-2, "splits": 40},
+        seed=46,
+    ),
+    "regret_probe_regression": Study(
+        regression_regret,
+        [
+            _regression(network="linear", samples=[60, 200], step=0.01),
+            _regression(step=[1e-4, 1e-2, 0.1]),
+            _regression(samples=200),
+            _regression(data="linnerud", network="linear", samples=15, step=0.01),
+            _regression(data="linnerud", samples=15),
+        ],
+        seed=47,
+    ),
+    "regret_leave_one_out": Study(
+        leave_one_out_regret,
+        [
+            _left_out(layers=[1, 2], ratio=[0.5, 1.5, 3.0], signal=[1.0, 8.0]),
+            _left_out(samples=[120, 240]),
+        ],
+        seed=48,
     ),
 }
 

@@ -6,6 +6,7 @@ noise sqrt(10 / n_in) per entry, and noise / sqrt(n_in) for all of them together
 
 Validation keeps two blocks out, or one, or each pair of them in turn (five folds, whose validation
 errors are averaged); afterwards the network is trained again on all samples up to the time found.
+"validation_averaged" takes the mean of the maps of the five folds instead.
 
 The estimates of the test error read the correlation of all samples.  "risk_minimum" and
 "plugin_known" are told the noise, which they may misjudge; "risk_median" and "plugin_minimum" find
@@ -24,6 +25,7 @@ from dlnlib._curves import lowest, smooth
 from dlnlib.entropy import map_entropy, spectral_entropy
 from dlnlib.flow import gaussian_weights, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
+from dlnlib.modes.clock import clock_speed, rise_clock
 from dlnlib.random_matrix import bulk_edge, detection_threshold, optimal_shrinker
 from dlnlib.stopping import (
     ESTIMATE_RULES,
@@ -31,7 +33,6 @@ from dlnlib.stopping import (
     Run,
     noise_level,
     plugin_minimum,
-    regret,
     stop_estimates,
     validation_patience,
 )
@@ -44,8 +45,11 @@ HELD_OUT = {
     "validation_10": [(0,)],
     "validation_folds": [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)],
 }
+#: Rivals of the paired ratios, and their columns.
+RIVALS = {"validation": "to_split", "validation_folds": "to_folds"}
 SPIKES = {"one": (1.0,), "equal": (1.0, 1.0, 1.0), "levels": (4.0, 2.0, 1.0)}
 Outcome = tuple[float, float, float]  # regret, time in units of the best, test error
+MapAt = Callable[[float], Float[np.ndarray, "out in"]]  # the end-to-end map at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +135,16 @@ def spiked_regret(
         split = split_teacher(strengths, (n_out, n_in), rng=stream, noise=noise)
         train = begin(split, len(strengths), a0, depth, stream)
         observe = partial(_observe, split, len(strengths), a0, depth, judged, train)
-        full, rules = observe(()), RULES | {"plugin_minimum": plugin_minimum}
+        (full, _), rules = observe(()), RULES | {"plugin_minimum": plugin_minimum}
         if start == "aligned":
             full, rules = _estimated(full, split, a0, depth, judged)
-        held = {name: [observe(out) for out in sets] for name, sets in HELD_OUT.items()}
-        found.append(regrets(full, held, rules) | _without_training(split, full, judged))
+        parts = {name: [observe(out) for out in sets] for name, sets in HELD_OUT.items()}
+        held = {name: [run for run, _ in pairs] for name, pairs in parts.items()}
+        found.append(
+            regrets(full, held, rules)
+            | _averaged_maps(split, full, parts["validation_folds"])
+            | _without_training(split, full, judged)
+        )
     return summary(found)
 
 
@@ -148,21 +157,26 @@ def regrets(
     single run keeps the network of its stop; trained again on all samples it is "_retrained".
     """
     stops = {name: rule(full) for name, rule in rules.items() if name != "validation_patience"}
-    best, (least, end) = stops["oracle"], (lowest(full.t, full.test_error)[1], full.t[-1])
+    best, end = stops["oracle"], full.t[-1]
+    least = lowest(full.t, full.test_error)[1]
 
-    def outcome(run: Run, stop: float) -> Outcome:
-        value = regret(run, stop, best=full)
-        return value, stop / best if best else np.inf, value * least
+    def outcomes(run: Run, stops: Mapping[str, float]) -> dict[str, Outcome]:
+        errors = errors_at(run, list(stops.values()))
+        times = [stop / best if best else np.inf for stop in stops.values()]
+        return dict(zip(stops, zip(errors / least, times, errors, strict=True), strict=True))
 
     found = {}
     for name, runs in held.items():
         stop = validation_patience(averaged(runs))
         if len(runs) == 1:
-            found[name] = outcome(runs[0], stop)
+            found |= outcomes(runs[0], {name: stop})
         stops[name if len(runs) > 1 else f"{name}_retrained"] = min(stop, end)
-    return found | {
-        name: outcome(full, stop) for name, stop in (stops | {"end_of_run": end}).items()
-    }
+    return found | outcomes(full, stops | {"end_of_run": end})
+
+
+def errors_at(run: Run, stops: Sequence[float]) -> Float[np.ndarray, "n"]:
+    """Test errors at some times, as `regret` has them."""
+    return np.maximum(smooth(run.t, run.test_error)(stops), lowest(run.t, run.test_error)[1])
 
 
 def averaged(runs: Sequence[Run]) -> Run:
@@ -181,6 +195,16 @@ def part_run(t: np.ndarray, test_error: np.ndarray, validation_error: np.ndarray
     return Run(t, 0 * t, 0 * t, test_error, validation_error)
 
 
+def _averaged_maps(split: Split, full: Run, folds: Sequence[tuple[Run, MapAt]]) -> dict:
+    """The mean of the maps of all folds, at the time that their averaged validation finds."""
+    stop = validation_patience(averaged([run for run, _ in folds]))
+    mean = np.mean([map_at(stop) for _, map_at in folds], axis=0)
+    best, least = lowest(full.t, full.test_error)
+    error = float(((mean - split.teacher) ** 2).sum())
+    outcome = error / least, stop / best if best else np.inf, error
+    return {"validation_averaged": outcome}
+
+
 def _without_training(split: Split, full: Run, judged: float) -> dict[str, Outcome]:
     """What no stopping time has a part in: the zero map, and the spectrum optimally shrunk."""
     least, modes = lowest(full.t, full.test_error)[1], svd_modes(split.of(kept(())))
@@ -191,12 +215,15 @@ def _without_training(split: Split, full: Run, judged: float) -> dict[str, Outco
     return {name: (error / least, np.nan, error) for name, error in errors.items()}
 
 
-def summary(found: Sequence[Mapping[str, Outcome]]) -> list[dict]:
+def summary(
+    found: Sequence[Mapping[str, Outcome]], rivals: Mapping[str, str] = RIVALS
+) -> list[dict]:
     """Over draws: geometric mean with 95 % interval and 90 % quantile; median time and error.
 
     ``to_split`` is the geometric mean, over draws, of the regret over that of validation with 20 %
     kept out, with the 95 % interval of the paired logarithms; ``to_folds`` the same for five folds;
-    ``beats`` the share of the draws in which a rule leaves less error than validation.
+    ``beats`` the share of the draws in which a rule leaves less error than validation.  ``rivals``
+    are those that all are compared with, and the names of the columns.
     """
     logs = {name: np.log([draw[name][0] for draw in found]) for name in found[0]}
     rows = []
@@ -209,7 +236,7 @@ def summary(found: Sequence[Mapping[str, Outcome]]) -> list[dict]:
             "error": np.median(error),
             "beats": np.mean(log < logs["validation"]),
         }
-        for rival, column in (("validation", "to_split"), ("validation_folds", "to_folds")):
+        for rival, column in rivals.items():
             paired = log - logs[rival]
             numbers |= _interval(column, f"{column}_low", f"{column}_high", paired)
         rows.append({"rule": name} | {key: _short(x) for key, x in numbers.items()})
@@ -230,7 +257,7 @@ def _short(x: float) -> float:
 
 
 Distance = Callable[[Float[np.ndarray, "out in"]], Float[np.ndarray, "T"]]
-Training = tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray], Distance]
+Training = tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray], Distance, MapAt]
 
 
 def _observe(
@@ -241,18 +268,18 @@ def _observe(
     judged: float,
     train: Callable,
     held: Sequence[int],
-) -> Run:
+) -> tuple[Run, MapAt]:
     """One training, without the blocks that are held out."""
     (n_out, n_in), left = split.teacher.shape, kept(held)
     modes, noise = svd_modes(split.of(left)), judged * np.sqrt(BLOCKS / len(left))
     edge = int((modes.s <= bulk_edge(noise=noise, aspect=n_out / n_in)).argmax())
-    t, a, entropy, distance = train(modes, max(signals, edge) + 1, a0, depth)
+    t, a, entropy, distance, map_at = train(modes, max(signals, edge) + 1, a0, depth)
     if held:
-        return part_run(t, distance(split.teacher), distance(split.of(held)))
+        return part_run(t, distance(split.teacher), distance(split.of(held))), map_at
     shrunk = optimal_shrinker(
         modes.s, noise=noise_level(modes.s, shape=(n_out, n_in)), aspect=n_out / n_in
     )
-    return Run(
+    run = Run(
         t=t,
         entropy=entropy(),
         train_error=distance(modes.matrix()),
@@ -263,6 +290,7 @@ def _observe(
         plugin_error=distance((modes.u * shrunk) @ modes.v.T),
         noise_energy=n_out * noise**2,
     )
+    return run, map_at
 
 
 def _estimated(run: Run, split: Split, a0: float, depth: int, judged: float) -> tuple[Run, dict]:
@@ -286,15 +314,20 @@ def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:
     def distance(target):
         return (a**2).sum(axis=1) - 2 * a @ project(target, modes) + (target**2).sum()
 
-    return t, a, partial(spectral_entropy, a), distance
+    def map_at(time):
+        return (modes.u * mode_strength([time], modes.s, a0, depth=depth)) @ modes.v.T
+
+    return t, a, partial(spectral_entropy, a), distance, map_at
 
 
 def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
     """Times at which something happens: levels of the leading modes, and a long end."""
-    fractions = expit(np.linspace(-6, 12, 46))  # a small start turns H when little is left to learn
-    levels = [learning_time(s, a0, x, depth=depth) for x in fractions if x * s[-1] > 1.01 * a0]
+    logits = np.linspace(-6, 12, 46)  # a small start turns H when little is left to learn
+    logits = logits[expit(logits) * s[-1] > 1.01 * a0, None]
+    passed = rise_clock(logits, depth) - rise_clock(np.log(a0) - np.log(s - a0), depth)
+    levels = (passed / clock_speed(s, 1.0, depth)).ravel()
     end = learning_time(s[-1:], a0, 0.9, depth=depth)[0]
-    t = np.concatenate([np.linspace(0, 1.2 * end, 80), np.linspace(1.3, 5, 38) * end, *levels])
+    t = np.concatenate([np.linspace(0, 1.2 * end, 80), np.linspace(1.3, 5, 38) * end, levels])
     return _apart(np.unique(t), 5 * end)
 
 
@@ -320,6 +353,11 @@ def _random(
         def distance(target):
             return ((w - target) ** 2).sum(axis=(1, 2))
 
-        return t, project(w, modes), partial(map_entropy, w), distance
+        def map_at(time):
+            i = np.clip(np.searchsorted(t, time), 1, t.size - 1)
+            part = (time - t[i - 1]) / (t[i] - t[i - 1])
+            return (1 - part) * w[i - 1] + part * w[i]
+
+        return t, project(w, modes), partial(map_entropy, w), distance, map_at
 
     return train

@@ -24,7 +24,7 @@ SHUFFLES = 5
 
 
 @dataclass(frozen=True, eq=False)
-class _Samples:
+class DigitsSamples:
     """One split of the digits: noisy training samples, then held-out ones."""
 
     x: Float[np.ndarray, "all 64"]
@@ -65,9 +65,9 @@ def digits_regret(
     """
     found = []
     for stream in rng.spawn(splits):
-        data = _draw(samples, wrong_labels, stream)
+        data = noisy_digits(samples, wrong_labels, stream)
         weights = gaussian_weights([data.x.shape[1], HIDDEN, 10], scale, rng=stream)
-        full = _Full(data.task((), inputs == "white")[0], weights, scale, stream)
+        full = DigitsTraining(data.task((), inputs == "white")[0], weights, scale, stream)
         held = {
             name: [full.without(*data.task(out, inputs == "white")) for out in sets]
             for name, sets in HELD_OUT.items()
@@ -76,15 +76,16 @@ def digits_regret(
     return summary(found)
 
 
-def _draw(samples: int, wrong_labels: float, rng: np.random.Generator) -> _Samples:
+def noisy_digits(samples: int, wrong_labels: float, rng: np.random.Generator) -> DigitsSamples:
+    """Draw a split; labels of the training samples are drawn anew with a given probability."""
     images, labels = digits()
     order = rng.permutation(len(images))
     labels, replaced = labels[order], rng.random(samples) < wrong_labels
     labels[:samples][replaced] = rng.integers(10, size=replaced.sum())
-    return _Samples(images[order], np.eye(10)[labels], samples)
+    return DigitsSamples(images[order], np.eye(10)[labels], samples)
 
 
-class _Full:
+class DigitsTraining:
     """The training on all samples, and those that go the same way without a part of them."""
 
     def __init__(
@@ -99,31 +100,35 @@ class _Full:
         curves = {
             "t": self.t,
             "entropy": map_entropy(w),
-            "test_error": _loss(w, task.x_test, task.y_test),
+            "test_error": half_mean_square(w, task.x_test, task.y_test),
             "noise_mode": noise,
             "edge_mode": noise,
             "noise_energy": 1.0,
         }
-        self.run = Run(train_error=_loss(w, x, y), **curves)
+        self.run = Run(train_error=half_mean_square(w, x, y), **curves)
         # the evidence for more signal takes the place of the training error
-        gradients = Run(train_error=_evidence(w, x, y), **curves)
+        gradients = Run(train_error=evidence(w, x, y), **curves)
         self.rules = RULES | {"evidence_based": lambda _: evidence_based(gradients)}
 
     def maps(self, task: Task) -> Float[np.ndarray, "T 10 64"]:
         """End-to-end maps of a training, from the same weights and at the same times."""
-        spread = task.x.T @ task.x / len(task.x)
-        flow = gradient_flow(
-            self.t, self.weights, task.sigma, sigma_xx=spread, rtol=1e-6, atol=1e-9
-        )
-        return flow.product
+        return self.maps_of(task.x, task.y)
+
+    def maps_of(self, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T 10 64"]:
+        """The same for centred samples, also with other outputs than those of a task."""
+        sigma, spread = y.T @ x / len(x), x.T @ x / len(x)
+        return gradient_flow(
+            self.t, self.weights, sigma, sigma_xx=spread, rtol=1e-6, atol=1e-9
+        ).product
 
     def without(self, task: Task, held: int) -> Run:
         """The training without the samples that come first in the test set of a task."""
         w, x, y = self.maps(task), task.x_test, task.y_test
-        return part_run(self.t, _loss(w, x[held:], y[held:]), _loss(w, x[:held], y[:held]))
+        errors = (half_mean_square(w, x[part], y[part]) for part in (np.s_[held:], np.s_[:held]))
+        return part_run(self.t, *errors)
 
 
-def _loss(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T"]:
+def half_mean_square(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T"]:
     """Mean of |y - W x|^2 / 2 from the moments of the samples."""
     spread, cross = x.T @ x / len(x), y.T @ x / len(x)
     return ((w @ spread - 2 * cross) * w).sum(axis=(1, 2)) / 2 + (y**2).sum() / (2 * len(x))
@@ -144,7 +149,7 @@ def _noise_mode(w, modes, spread, edge) -> Float[np.ndarray, "T"]:
     return (w @ v) @ u * (v @ spread @ v) / s
 
 
-def _evidence(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T"]:
+def evidence(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "T"]:
     """Mean over entries of the squared gradient over its sampling variance."""
     values = []
     for m in w:

@@ -34,6 +34,11 @@ def stream() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def shrunk(y: np.ndarray) -> np.ndarray:
+    """A training whose predictions go the same share of the way to each output."""
+    return np.multiply.outer([0.0, 0.5, 0.9], y)
+
+
 class Drawn:
     """Stands for a fresh generator among the arguments."""
 
@@ -214,6 +219,13 @@ CALLS: dict[str, dict] = {
     },
     "stopping.noise_level": {"s": [3.0, 1.0], "shape": (2, 3)},
     "stopping.plugin_error": ESTIMATED | {"noise": 0.5},
+    "stopping.probe_degrees_of_freedom": {
+        "train": shrunk,
+        "y": [[1.0, 2.0], [0.5, -1.0], [3.0, 0.2]],
+        "probes": 2,
+        "rng": Drawn,
+        "step": 0.01,
+    },
     "stopping.risk_estimate": ESTIMATED | {"noise": 0.5, "corrected": True},
     "stopping.spiked_draws": {
         "draws": 2,

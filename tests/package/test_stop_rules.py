@@ -180,7 +180,7 @@ def test_bad_runs():
 def test_times_of_a_study_are_those_of_the_exact_search(strengths, depth, a0):
     """Levels at depth 3 from small starts: one spline through H turned below zero, and early."""
     split = split_teacher(strengths, (64, 64), rng=np.random.default_rng(0))
-    run = _observe(split, len(strengths), a0, depth, _aligned, ())
+    run, _ = _observe(split, len(strengths), a0, depth, 1.0, _aligned, ())
     modes = svd_modes(split.blocks.mean(axis=0))
     targets = project(split.teacher, modes)
     exact = mode_window(modes.s, targets, a0, noise_modes=len(strengths), depth=depth)

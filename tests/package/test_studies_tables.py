@@ -1,5 +1,6 @@
 """The committed tables are those that their studies make; and what the studies rest on."""
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,9 @@ from dlnlib.studies.catalogue import STUDIES, TABLES, UNFINISHED, Study, main, m
 from dlnlib.studies.regret import (
     BLOCKS,
     HELD_OUT,
+    NOISES,
+    Split,
+    _averaged_maps,
     _random,
     averaged,
     kept,
@@ -25,12 +29,14 @@ from dlnlib.studies.regret import (
     split_teacher,
     summary,
 )
-from dlnlib.studies.regret_digits import _draw, _evidence
+from dlnlib.studies.regret_digits import evidence, noisy_digits
 from dlnlib.studies.tables import write_csv
 from dlnlib.tasks import svd_modes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+# They can do better than the best stop of a run on all samples.
+OTHER_MAPS = ["shrinker", "validation", "validation_10", "validation_averaged"]
 # cells that are made again, and how many of their draws
 SAMPLE = [
     ("regret_modes", {"n_out": 16}, 50),
@@ -38,10 +44,22 @@ SAMPLE = [
     ("regret_modes", {"signal": 4, "depth": 3}, 10),
     ("regret_modes", {"signal": 3, "n_out": 32, "depth": 2}, 10),
     ("regret_modes", {"signal": 1.5, "n_out": 128, "n_in": 32, "depth": 3}, 10),
+    ("regret_estimates", {"noise": "correlated outputs", "signal": 1.5, "depth": 2}, 10),
+    ("regret_estimates", {"judged": 1.1, "signal": 3, "depth": 3}, 10),
+    ("regret_estimates", {"signal": 1.25, "depth": math.inf}, 10),
     ("regret_training", {"signal": 1.5, "spikes": "one", "depth": 2, "start": "random"}, 6),
     ("regret_training", {"signal": 3, "depth": 3, "start": "random"}, 6),
     ("regret_digits", {"samples": 150, "wrong_labels": 0.4, "inputs": "white"}, 6),
     ("regret_digits", {"samples": 600, "wrong_labels": 0.0, "inputs": "raw"}, 4),
+    ("regret_probe_flow", {"signal": 1.5, "spikes": "levels", "depth": 2}, 4),
+    ("regret_probe_flow", {"signal": 3, "depth": 3}, 3),
+    ("regret_probe_sgd", {"signal": 1.5, "spikes": "one"}, 5),
+    ("regret_probe_digits", {"samples": 150, "wrong_labels": 0.7, "inputs": "white"}, 4),
+    ("regret_probe_digits", {"samples": 600, "wrong_labels": 0.4, "inputs": "raw"}, 3),
+    ("regret_probe_regression", {"network": "linear", "samples": 60}, 4),
+    ("regret_probe_regression", {"data": "linnerud", "network": "relu"}, 4),
+    ("regret_leave_one_out", {"layers": 1, "ratio": 1.5, "samples": 60}, 10),
+    ("regret_leave_one_out", {"layers": 2, "ratio": 0.5}, 3),
 ]
 
 
@@ -66,7 +84,8 @@ def test_tables_are_complete_and_say_where_they_come_from(name):
         cell = table.set_index(list(cells[0]))
         base = cell.regret[cell.rule == rival].reindex(cell.index)
         np.testing.assert_allclose(cell[column], cell.regret / base, rtol=3e-4)  # of 5 digits
-    trained = ~table.rule.isin(["zero_map", "shrinker", "validation", "validation_10"])
+        # other samples, other maps, or another training than that of the best
+        trained = ~table.rule.isin([*OTHER_MAPS, "zero_map", "reml", "lazy_oracle"])
     assert (table.regret[trained] > 1 - 1e-9).all()
 
 
@@ -272,8 +291,61 @@ def test_small_teachers_of_every_kind(start, depth, shape):
     table = {row["rule"]: row["regret"] for row in rows}
     assert table["oracle"] == 1.0
     # other samples, or other maps than those of the run, can do better than it
-    other = ("shrinker", "validation", "validation_10")
-    assert all(x >= 1 for name, x in table.items() if name not in other)
+    assert all(x >= 1 for name, x in table.items() if name not in OTHER_MAPS)
+    estimates = {"plugin_minimum"} | (
+        {"risk_minimum", "risk_median", "plugin_known", "cross_validation_minimum"}
+        if start == "aligned"
+        else set()
+    )
+    assert {name for name in table if "risk" in name or "plugin" in name or "cross" in name} == (
+        estimates
+    )
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_noise_of_every_kind_has_the_same_size_and_a_law_of_its_own(kind):
+    shape = (200, 40, 60)
+    noise = NOISES[kind](np.random.default_rng(0), shape)
+    assert noise.shape == shape
+    limit = 0.1 if kind == "heavy tails" else 0.02
+    assert np.mean(noise**2) == pytest.approx(1, abs=limit)
+    rows, columns = (noise**2).mean(axis=(0, 2)), (noise**2).mean(axis=(0, 1))
+    unequal = {"unequal outputs": rows, "unequal inputs": columns}
+    for name, sizes in unequal.items():
+        assert (sizes[::2].mean() > 8 * sizes[1::2].mean()) == (name == kind)
+    beside = np.mean(noise[:, 1:] * noise[:, :-1])
+    assert beside == pytest.approx(0.5 if kind == "correlated outputs" else 0, abs=0.03)
+    fourth = np.mean(noise**4) / np.mean(noise**2) ** 2
+    assert (fourth > 5) == (kind == "heavy tails")
+    assert (fourth == pytest.approx(1)) == (kind == "signs")
+
+
+def test_a_misjudged_level_moves_those_who_were_told_it():
+    cell = {"signal": 1.5, "spikes": "one", "n_out": 20, "n_in": 20, "a0": 1e-4, "depth": 2}
+    cell |= {"start": "aligned", "draws": 4}
+    right, wrong = (
+        {
+            row["rule"]: row["error"]
+            for row in spiked_regret(**cell, **judged, rng=np.random.default_rng(0))
+        }
+        for judged in ({}, {"judged": 1.5})
+    )
+    moved = {name for name, error in right.items() if wrong[name] != error}
+    assert {"plugin_known", "risk_minimum", "shrinker", "evidence_based"} <= moved
+    assert not moved & {"plugin_minimum", "risk_median", "cross_validation_minimum", "validation"}
+
+
+def test_averaged_maps_by_hand():
+    """Two folds that miss the teacher on opposite sides: their mean does not."""
+    teacher, t = np.eye(3), np.linspace(0, 4, 81)
+    split = Split(teacher, np.repeat(teacher[None], BLOCKS, axis=0))
+    full = part_run(t, 0.5 + (t - 2) ** 2, t)
+    folds = [
+        (part_run(t, t + 1, (t - 1) ** 2), lambda time, c=c: (1 + c) * time * teacher)
+        for c in (0.3, -0.3)
+    ]
+    found = _averaged_maps(split, full, folds)["validation_averaged"]
+    assert found == pytest.approx((0.0, 0.5, 0.0), abs=1e-9)
 
 
 def test_all_trainings_of_a_draw_begin_with_the_same_weights():
@@ -291,7 +363,7 @@ def test_all_trainings_of_a_draw_begin_with_the_same_weights():
 @pytest.mark.parametrize("white", [True, False])
 @pytest.mark.parametrize("samples", [60, 150])
 def test_digits_begin_alike_and_lose_what_is_held_out(white, samples):
-    data = _draw(samples, 0.4, np.random.default_rng(0))
+    data = noisy_digits(samples, 0.4, np.random.default_rng(0))
     for held in ((), (0,), (2, 3)):
         task, out = data.task(held, white)
         assert out == samples - len(task.x) == samples * len(held) // BLOCKS
@@ -321,7 +393,7 @@ def test_evidence_by_hand_and_without_pixels_that_never_vary():
     x, y, w = (rng.standard_normal(shape) for shape in ((50, 3), (50, 2), (4, 2, 3)))
     gradients = (x @ w.mT - y)[..., None] * x[:, None]  # maps, samples, outputs, inputs
     expected = (gradients.mean(axis=1) ** 2 / (gradients.var(axis=1) / 50)).mean(axis=(1, 2))
-    np.testing.assert_allclose(_evidence(w, x, y), expected)
+    np.testing.assert_allclose(evidence(w, x, y), expected)
     pixels = np.hstack([x, np.zeros((50, 1)), 1e-17 * rng.standard_normal((50, 1))])
     wide = np.concatenate([w, np.zeros((4, 2, 2))], axis=2)
-    np.testing.assert_allclose(_evidence(wide, pixels, y), expected)
+    np.testing.assert_allclose(evidence(wide, pixels, y), expected)

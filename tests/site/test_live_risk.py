@@ -203,7 +203,9 @@ def test_a_sentence_says_what_each_stop_costs(page):
     assert words(page).endswith("the estimate, told that there is no noise, nothing.")
     tick(page, "noise level told").uncheck()
     share = page.evaluate("dln.mounted[0].result.stops.estimate.error")
-    assert words(page).endswith(f"the estimate {100 * share:.0f} %: the singular values cannot tell.")
+    assert words(page).endswith(
+        f"the estimate {100 * share:.0f} %: the singular values cannot tell."
+    )
     assert "never stop" in words(page)
     page.get_by_role("button", name="Reset").click()
     assert re.fullmatch(pattern, words(page))
