@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import estimate_draws, jacobian, map_eigenvalues, spiked_spectrum, within
 from scipy.special import gammaln
@@ -12,6 +13,8 @@ from dlnlib.entropy import spectral_entropy
 from dlnlib.modes import learning_time, mode_sensitivity, mode_strength
 from dlnlib.random_matrix import optimal_shrinker
 from dlnlib.stopping import degrees_of_freedom, plugin_error, risk_estimate
+from dlnlib.studies import read_table
+from tools.bless import CHAPTERS
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
@@ -217,3 +220,47 @@ def test_entropy_lacks():
     assert (worst[stops] >= bound).all()
     at_least_entropy = [regret[entropy.argmin()] for regret in regrets]
     assert at_least_entropy == pytest.approx([4.34, 2.09], abs=0.02)
+
+
+def estimates_table():
+    """Both tables of aligned modes, as the chapter joins them."""
+    modes = read_table(CHAPTERS / "tables" / "regret_modes.csv")
+    more = read_table(CHAPTERS / "tables" / "regret_estimates.csv")
+    assert (modes.draws >= 200).all() and (more.draws >= 200).all()
+    return pd.concat([modes.assign(noise="gaussian", judged=1.0), more], ignore_index=True)
+
+
+def regrets_of(rows, rule):
+    cells = ["signal", "spikes", "n_out", "n_in", "a0", "depth", "noise", "judged"]
+    return rows[rows.rule == rule].set_index(cells).sort_index()
+
+
+def test_the_plug_in_beats_a_split_where_the_noise_is_white():
+    """What the chapter says of its tables, from the tables alone."""
+    rows = estimates_table()
+    white = rows[(rows.noise == "gaussian") & (rows.judged == 1) & (rows.signal > 1)]
+    plugin, split = (regrets_of(white, rule) for rule in ("plugin_minimum", "validation"))
+    assert (plugin.to_split_high < 1).mean() > 0.9
+    large = plugin.index.get_level_values("n_in") > 16
+    assert not (plugin.to_split_low > 1).any()
+    assert plugin.regret[large].max() < 1.1 < split.regret.max()
+    deep = white[white.depth > 2]
+    known = regrets_of(deep, "risk_minimum").regret
+    ours = regrets_of(deep, "plugin_minimum").regret
+    assert known.max() > 1.4 > 1.1 > ours[ours.index.get_level_values("n_in") > 16].max()
+    averaged = regrets_of(white, "validation_averaged").regret
+    assert np.log(averaged).mean() > np.log(plugin.regret).mean()
+
+
+def test_the_plug_in_fails_where_the_noise_has_a_structure():
+    rows = estimates_table()
+    rows = rows[(rows.judged == 1) & (rows.spikes == "one") & (rows.a0 == 1e-6)]
+    for kind in ("unequal outputs", "unequal inputs", "correlated outputs"):
+        part = rows[rows.noise == kind]
+        plugin = regrets_of(part, "plugin_minimum")
+        assert plugin.regret.max() > 1.3
+        assert (plugin.to_split_low > 1).any()
+    heavy = regrets_of(rows[rows.noise == "heavy tails"], "plugin_minimum")
+    assert (heavy.to_split_low > 1).any() and heavy.regret.max() < 1.6
+    signs = regrets_of(rows[rows.noise == "signs"], "plugin_minimum")
+    assert signs.regret.max() < 1.1
