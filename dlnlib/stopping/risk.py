@@ -244,8 +244,8 @@ def plugin_error(
     Returns
     -------
     (T,) ndarray
-        ``sum_k a_k^2 - 2 a_k m(s_k)`` plus an estimate of ``|W*|_F^2``, |Sigma|_F^2 less the noise:
-        an estimate that may be negative, and moves no minimum.
+        ``sum_k a_k^2 - 2 a_k m(s_k)`` plus an estimate of ``|W*|_F^2``, that of the data less the
+        noise: it may be negative, and moves no minimum.
 
     Examples
     --------
@@ -270,7 +270,7 @@ def cross_validation(
     tau: float = 1.0,
     depth: float = 2,
 ) -> Float[np.ndarray, "T"]:
-    """Generalised cross-validation: |W - Sigma|_F^2 / (1 - df/(n_out n_in))^2.
+    """Generalised cross-validation: ``|W - Sigma|_F^2 / (1 - df/(n_out n_in))^2``.
 
     Parameters
     ----------

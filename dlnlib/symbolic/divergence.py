@@ -155,8 +155,9 @@ def mode_slope() -> Derivation:
 def risk_targets() -> Derivation:
     r"""The targets in Stein's estimate tend to those of the optimal shrinker, at any aspect.
 
-    The target is s - (2 w + |n_out - n_in|/s) noise^2/n_in, with w the sum of s/(s^2 - s_j^2) over
-    the other modes.  For an outlier in large matrices the sum is an integral over the bulk.
+    The target is ``s - (2 w + |n_out - n_in|/s) noise^2/n_in``, with w the sum of
+    s/(s^2 - s_j^2) over the other modes.  For an outlier in large matrices the sum is an integral
+    over the bulk.
     In units of the noise, with q = sqrt(c), x = s0^2 > q, s^2 = (x + 1)(x + q^2)/x and bulk values
     X = 1 + q^2 + 2 q cos(theta): line 1 is the density of the bulk with root = 2 q sin(theta),
     line 2 splits the integrand, lines 3 and 4 integrate either part.  The first part is the last
