@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from dlnlib._checks import (
     as_count,
     as_depth,
+    as_flag,
     as_numbers,
     as_positive,
     as_scalar,
@@ -18,6 +19,7 @@ from dlnlib._checks import (
     as_times,
 )
 from dlnlib.stopping.mode_tables import Flow, mode_flow
+from dlnlib.stopping.risk import shrunk_targets
 from dlnlib.stopping.search import visited_curves
 from dlnlib.stopping.window import StoppingWindow, as_noise, as_variant, one_window
 
@@ -36,6 +38,8 @@ class SpikedDraws:
         Means over the draws of H in nats and of ``E = |W - W*|^2``.
     entropy_sd, test_error_sd : (A, D, T) ndarray
         Standard deviations over the draws (0 for a single draw).
+    t_plugin : (N, A, D) ndarray or None
+        Times of the least `plugin_error`, refined as t_opt is; infinite where it only falls.
     """
 
     window: StoppingWindow
@@ -44,6 +48,7 @@ class SpikedDraws:
     test_error: Float[np.ndarray, "A D T"]
     entropy_sd: Float[np.ndarray, "A D T"]
     test_error_sd: Float[np.ndarray, "A D T"]
+    t_plugin: Float[np.ndarray, "N A D"] | None
 
 
 def spiked_spectra(
@@ -115,6 +120,7 @@ def spiked_draws(
     t: ArrayLike | None = None,
     variant: str = "half",
     level: float = 0.01,
+    estimates: bool = False,
 ) -> SpikedDraws:
     """Stopping windows, and average H(t) and E(t), of random spiked tasks.
 
@@ -135,6 +141,8 @@ def spiked_draws(
         Times of the average curves; none without it.
     variant, level
         Which start of memorisation, see `memorisation_time`.
+    estimates : bool
+        Also find the plug-in stop of each draw, which is told nothing but its singular values.
 
     Returns
     -------
@@ -161,22 +169,27 @@ def spiked_draws(
     def flows(s: Float[np.ndarray, "K"]) -> list[list[Flow]]:
         return [[mode_flow(s, as_start(a, s.size), tau, one) for one in depths] for a in starts]
 
-    return _counted(spectra, flows, seen, times, np.sum(np.square(strengths)))
+    shape = (n_out, n_in) if as_flag("estimates", estimates) else None
+    return _counted(spectra, flows, seen, times, np.sum(np.square(strengths)), shape)
 
 
-def _counted(spectra, flows, seen, t, energy) -> SpikedDraws:
+def _counted(spectra, flows, seen, t, energy, shape) -> SpikedDraws:
     """Windows and moments of the curves over the draws, one draw at a time."""
-    windows, number, mean, square = [], 0, 0.0, 0.0
+    windows, stops, number, mean, square = [], [], 0, 0.0, 0.0
     for s, m in spectra:
         grid = flows(s)
         windows.append([[one_window(flow, m, *seen) for flow in row] for row in grid])
+        if shape is not None:
+            _, target = shrunk_targets(s, shape, None)
+            stops.append([[one_window(flow, target, *seen)[1] for flow in row] for row in grid])
         now = np.array([[_curves(t, flow, m) for flow in row] for row in grid])
         number, step = number + 1, now - mean  # Welford: no cancellation however small the spread
         mean = mean + step / number
         square = square + step * (now - mean)
     (entropy, error), spread = np.moveaxis(mean, 2, 0), np.sqrt(square / max(number - 1, 1))
     window = StoppingWindow(*np.moveaxis(windows, -1, 0))
-    return SpikedDraws(window, t, entropy, error + energy, *np.moveaxis(spread, 2, 0))
+    curves = entropy, error + energy, *np.moveaxis(spread, 2, 0)
+    return SpikedDraws(window, t, *curves, None if shape is None else np.array(stops))
 
 
 def _curves(

@@ -120,7 +120,7 @@ def stop_estimates(
     ([0, 12, 177, 902, 1726], 0.99)
     """
     times, s, a0, shape, tau, depth = _checked(t, s, a0, shape, tau, depth)
-    noise, target = _shrunk(s, shape, noise)
+    noise, target = shrunk_targets(s, shape, noise)
     path = _path(times, s, a0, shape, tau, depth, target)
     df, parameters, energy = path.df, shape[0] * shape[1], shape[0] * noise**2
     return StopEstimates(
@@ -254,7 +254,7 @@ def plugin_error(
     [5.74, 2.59, 3.62, 4.26, 4.38]
     """
     times, s, a0, shape, tau, depth = _checked(t, s, a0, shape, tau, depth, zeros=True)
-    noise, target = _shrunk(s, shape, noise)
+    noise, target = shrunk_targets(s, shape, noise)
     a = mode_strength(times, s, a0, tau=tau, depth=depth)
     energy = np.square(s).sum() - shape[0] * noise**2
     return np.vecdot(a, a) - 2 * (a @ target) + energy
@@ -341,10 +341,10 @@ def _level(s: Float[np.ndarray, "K"], shape: tuple[int, int]) -> float:
     return float(median / _bulk_median(shape[0] / shape[1]))
 
 
-def _shrunk(
+def shrunk_targets(
     s: Float[np.ndarray, "K"], shape: tuple[int, int], noise: float | None
 ) -> tuple[float, Float[np.ndarray, "K"]]:
-    """The noise level, given or found, and the targets of the optimal shrinker."""
+    """The noise level, given or found, and the targets of the optimal shrinker; s is in order."""
     noise = _level(s, shape) if noise is None else as_amount("noise", noise)
     return noise, optimal_shrinker(s, noise=noise, aspect=shape[0] / shape[1])
 

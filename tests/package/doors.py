@@ -239,6 +239,7 @@ CALLS: dict[str, dict] = {
         "tau": 1.0,
         "t": TIMES,
         "level": 0.01,
+        "estimates": True,
     },
     "stopping.spiked_spectra": {
         "draws": 2,

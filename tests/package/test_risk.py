@@ -18,6 +18,7 @@ from dlnlib.stopping import (
     plugin_error,
     plugin_minimum,
     risk_estimate,
+    spiked_draws,
     spiked_spectra,
     stop_estimates,
 )
@@ -248,3 +249,16 @@ def test_the_estimates_stop_near_the_oracle():
         stops = plugin_minimum(flat), t[found.risk_estimate.argmin()]
         costs.append([np.interp(stop, t, error) / error.min() for stop in stops])
     assert np.mean(costs, axis=0).max() < 1.03
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_plug_in_stops_of_many_draws(depth):
+    """The exact search finds the least point of the sampled curve of each draw."""
+    t, options = np.linspace(0, 60 if depth == 3 else 8, 20_001), {"noise": 1.0}
+    shape, rng = (20, 30), np.random.default_rng(8)
+    found = spiked_draws(3, *shape, [3.0], [1e-2], rng=rng, depth=depth, estimates=True, **options)
+    rng = np.random.default_rng(8)
+    for i, (s, _) in enumerate(spiked_spectra(3, *shape, [3.0], rng=rng, **options)):
+        least = t[plugin_error(t, s, 1e-2, shape=shape, depth=depth).argmin()]
+        assert found.t_plugin[i, 0, 0] == pytest.approx(least, abs=2 * (t[1] - t[0]))
+    assert spiked_draws(1, *shape, [3.0], 1e-2, rng=rng, **options).t_plugin is None
