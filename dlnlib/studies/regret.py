@@ -111,7 +111,7 @@ def spiked_regret(
     n_out: int,
     n_in: int,
     a0: float,
-    depth: int,
+    depth: float,
     start: str,
     draws: int,
     rng: np.random.Generator,
@@ -264,7 +264,7 @@ def _observe(
     split: Split,
     signals: int,
     a0: float,
-    depth: int,
+    depth: float,
     judged: float,
     train: Callable,
     held: Sequence[int],
@@ -293,7 +293,7 @@ def _observe(
     return run, map_at
 
 
-def _estimated(run: Run, split: Split, a0: float, depth: int, judged: float) -> tuple[Run, dict]:
+def _estimated(run: Run, split: Split, a0: float, depth: float, judged: float) -> tuple[Run, dict]:
     """A run of aligned modes with all estimates of its error, and the rules for it."""
     shape, s = split.teacher.shape, svd_modes(split.of(kept(()))).s
     told, alone = (
@@ -307,7 +307,7 @@ def _estimated(run: Run, split: Split, a0: float, depth: int, judged: float) -> 
     }
 
 
-def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:
+def _aligned(modes: Modes, leading: int, a0: float, depth: float) -> Training:
     t = _times(modes.s[:leading], a0, depth)
     a = mode_strength(t, modes.s, a0, depth=depth)
 
@@ -320,7 +320,7 @@ def _aligned(modes: Modes, leading: int, a0: float, depth: int) -> Training:
     return t, a, partial(spectral_entropy, a), distance, map_at
 
 
-def _times(s: np.ndarray, a0: float, depth: int) -> np.ndarray:
+def _times(s: np.ndarray, a0: float, depth: float) -> np.ndarray:
     """Times at which something happens: levels of the leading modes, and a long end."""
     logits = np.linspace(-6, 12, 46)  # a small start turns H when little is left to learn
     logits = logits[expit(logits) * s[-1] > 1.01 * a0, None]
@@ -338,7 +338,7 @@ def _apart(t: np.ndarray, end: float) -> np.ndarray:
 
 
 def _random(
-    split: Split, signals: int, a0: float, depth: int, rng: np.random.Generator
+    split: Split, signals: int, a0: float, depth: float, rng: np.random.Generator
 ) -> Callable[..., Training]:
     """Training from weights drawn once, at the same times for all parts of the samples."""
     n_out, n_in = split.teacher.shape

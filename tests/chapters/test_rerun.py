@@ -74,7 +74,7 @@ def test_the_lines_for_a_cluster_make_the_same_table(own, tmp_path):
 
 def table_of_the_introduction(seed):
     """What the introduction shows of its modes with another seed, as text."""
-    parts = ("import numpy", "spiked_teacher(", "table =")
+    parts = ("import numpy", "import pandas", "spiked_teacher(", "table =")
     code = "\n".join(cell_with(part, CHAPTERS / "intro.md") for part in parts)
     changed = code.replace("default_rng(1)", f"default_rng({seed})")
     assert (changed == code) is (seed == 1)
