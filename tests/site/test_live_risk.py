@@ -287,7 +287,7 @@ def test_the_image_shows_where_no_script_runs_and_on_paper(visit):
 
 PRINTED = """() => {
   const outputs = [...document.querySelectorAll(".output.stream pre")];
-  return outputs.map((e) => e.innerText).find((text) => /regret \\d/.test(text));
+  return outputs.map((e) => e.innerText).find((text) => /regret\\D*\\d\\.\\d/.test(text));
 }"""
 
 
