@@ -22,7 +22,8 @@ vector of length P, layer after layer: the weights, one row per input, then the 
 
 A schedule is an array (steps,): entry k is the step size of iteration k = 0, 1, ...  A change "at"
 a share q of the run takes effect from iteration floor(q * steps) on, as in the public code of
-Andriushchenko et al., whose settings these are.
+Andriushchenko et al. for ReLU networks, whose settings these are; their code for diagonal networks
+is one iteration later (``delay`` of `step_decay`).
 
 References
 ----------
