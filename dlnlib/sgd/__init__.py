@@ -36,7 +36,9 @@ features", ICML 2023: the experiments, the schedules and the feature sparsity co
 
 # fmt: off
 from dlnlib.sgd.diagonal import DiagonalRuns, diagonal_flow, diagonal_jacobian, train_diagonal
-from dlnlib.sgd.interpolators import basis_pursuit, implicit_bias, stability_threshold
+from dlnlib.sgd.interpolators import (
+    basis_pursuit, implicit_bias, stability_threshold, stationary_covariance,
+)
 from dlnlib.sgd.published import published_run
 from dlnlib.sgd.relu import ReLURuns, train_relu
 from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
@@ -54,6 +56,6 @@ __all__ = [
     "basis_pursuit", "constant", "diagonal_flow", "diagonal_jacobian", "diagonal_sparsity",
     "feature_sparsity", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
     "linear_warmup", "numerical_rank", "published_run", "relu_sparsity", "sde_diagonal",
-    "sparse_regression", "sqrt_warmup", "stability_threshold", "step_decay", "three_layer_task",
-    "train_diagonal", "train_relu", "two_layer_task",
+    "sparse_regression", "sqrt_warmup", "stability_threshold", "stationary_covariance", "step_decay",
+    "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
 ]
