@@ -56,6 +56,6 @@ __all__ = [
     "basis_pursuit", "constant", "diagonal_flow", "diagonal_jacobian", "diagonal_sparsity",
     "feature_sparsity", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
     "linear_warmup", "numerical_rank", "published_run", "relu_sparsity", "sde_diagonal",
-    "sparse_regression", "sqrt_warmup", "stability_threshold", "stationary_covariance", "step_decay",
-    "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
+    "sparse_regression", "sqrt_warmup", "stability_threshold", "stationary_covariance",
+    "step_decay", "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
 ]
