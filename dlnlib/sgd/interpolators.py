@@ -212,10 +212,10 @@ def stationary_covariance(
     To first order in the deviation theta, and in the row space of the Jacobian, the second moment
     M = E theta theta^T solves::
 
-        G M + M G = lr sum_i rho_i a_i a_i^T,   rho_i = E r_i^2 + q^2 = q^2 [(1 - lr B)^-1 1]_i,
+        G M + M G = lr sum_i q_i^2 a_i a_i^T,   q_i^2 = E r_i^2 + q^2 = q^2 [(1 - lr B)^-1 1]_i,
 
-    with G, a_i and B as in the threshold, and q the deviation of the labels.  If all rho_i are
-    equal to 2 delta, M is lr delta times the projector on the row space.
+    with G, a_i and B as in the threshold, and q the deviation of the labels.  If all q_i^2
+    are 2 delta, M is lr delta times the projector on the row space.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def stationary_covariance(
     covariance : (p, p) ndarray
         The second moment M, which is zero on all that no step moves.
     squares : (n,) ndarray
-        Mean square rho of what a step on each sample sees: residual and noise.
+        Mean square q_i^2 of what a step on each sample sees: residual and noise.
 
     Raises
     ------
