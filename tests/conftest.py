@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import hypothesis
+import jaxtyping
 import nbval.plugin
 import pytest
 from jaxtyping import install_import_hook
@@ -28,6 +29,14 @@ install_import_hook("dlnlib", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 
 hypothesis.settings.register_profile("book", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("book")
+
+
+@pytest.fixture
+def no_shape_checks():
+    """Users run without the checks of the tests, which refuse bad input before the package does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def numeric_text(cell: nbval.plugin.IPyNbCell, value: object) -> object:

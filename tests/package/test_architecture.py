@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "dlnlib"
 FLOORS = [
     {"_checks", "_compiled", "_curves"},
     {"tasks", "modes", "entropy"},
+    {"measures"},
     {"flow", "random_matrix", "sgd"},
     {"stopping"},
     {"studies"},
