@@ -18,11 +18,12 @@ FLOORS = [
     {"flow", "random_matrix", "sgd"},
     {"stopping"},
     {"studies"},
+    {"deep"},
     {"plotting"},
 ]
 ALONE = "symbolic"  # else a test that compares it with numbers would compare a formula with itself
 MAY_IMPORT = {"sympy"} | sys.stdlib_module_names
-MOST_ARROWS = 30
+MOST_ARROWS = 36
 
 ROOMS = sorted({*set().union(*FLOORS), ALONE})
 DOORS = [room for room in ROOMS if not room.startswith("_")]
