@@ -21,9 +21,11 @@ except ModuleNotFoundError as error:
 from dlnlib.deep.densenet import DenseNet
 from dlnlib.deep.experiments import Run, planned_runs, run_rows
 from dlnlib.deep.images import Images, load_images
+from dlnlib.deep.linear import EndToEnd, end_to_end
 from dlnlib.deep.training import Setting, Standard, step_sizes, train_epochs
+from dlnlib.deep.watch import Activations, watch
 
 __all__ = [
-    "DenseNet", "Images", "Run", "Setting", "Standard", "load_images", "planned_runs", "run_rows",
-    "step_sizes", "train_epochs",
+    "Activations", "DenseNet", "EndToEnd", "Images", "Run", "Setting", "Standard", "end_to_end",
+    "load_images", "planned_runs", "run_rows", "step_sizes", "train_epochs", "watch",
 ]
