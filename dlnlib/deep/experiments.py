@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from dlnlib._checks import as_choice, as_count
 from dlnlib.deep.densenet import DenseNet
 from dlnlib.deep.images import load_images
 from dlnlib.deep.training import SETTINGS, Standard, step_sizes, train_epochs
+from dlnlib.deep.watch import watch
 from dlnlib.entropy import effective_modes
 from dlnlib.measures import feature_sparsity, numerical_rank
 
@@ -208,15 +208,8 @@ def measure(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict
     if epoch not in {math.ceil(share * epochs) for share in RECORDS}:
         return {}
     network.eval()
-    seen, hooks = {}, []
-    for name in LAYERS:
-        module = network.get_submodule(name)
-        hooks.append(module.register_forward_hook(partial(_keep, seen, name)))
-    with torch.no_grad():
+    with torch.no_grad(), watch(network, LAYERS) as seen:
         logits = torch.cat([network(x) for x in data.x.split(500)])
-    for hook in hooks:
-        hook.remove()
-    seen = {name: torch.cat(parts).float().cpu().numpy() for name, parts in seen.items()}
     with torch.no_grad(), torch.autocast(data.device, dtype=torch.bfloat16):
         tests = torch.cat([network(x).float() for x in data.x_test.split(500)])
     found, ends = {}, epoch in (0, epochs)
@@ -226,10 +219,6 @@ def measure(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict
     for name in LAYERS:
         found |= _of_features(seen[name], name, ends)
     return found | (_of_jacobian(network, data) if ends else {})
-
-
-def _keep(seen: dict[str, list], name: str, _module, _given, out: torch.Tensor) -> None:
-    seen.setdefault(name, []).append(out)
 
 
 def _of_features(z: np.ndarray, name: str, ends: bool) -> dict[str, float]:
