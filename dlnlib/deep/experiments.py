@@ -258,10 +258,23 @@ PARAMETERS = ["data", "depth", "growth", "setting", "schedule", "trial", "epochs
 
 
 def run_table(runs: Iterable[Run], rows: Iterable[Iterable[dict]]) -> pd.DataFrame:
-    """One tidy table: what decides a run, then its rows, to five digits."""
-    decided = [{key: getattr(run, key) or 0 for key in PARAMETERS} for run in runs]
-    table = pd.DataFrame([one | row for one, own in zip(decided, rows, strict=True) for row in own])
-    measured = table.columns[len(PARAMETERS) + 1 :]
-    table[measured] = table[measured].map(lambda value: float(f"{value:.5g}"))
+    """One tidy table of the measured rows: what decides a run, then its numbers, to five digits.
+
+    ``loss`` is the mean over all epochs since the row before.
+    """
+    found = []
+    for run, own in zip(runs, rows, strict=True):
+        decided, losses = {key: getattr(run, key) or 0 for key in PARAMETERS}, []
+        for row in own:
+            losses.append(row["loss"])
+            if "train_loss" in row:
+                numbers = row | {"loss": float(np.mean(losses))}
+                found.append(decided | {key: _short(value) for key, value in numbers.items()})
+                losses = []
+    table = pd.DataFrame(found)
     table.attrs = {"parameters": ", ".join(PARAMETERS)}
     return table
+
+
+def _short(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.5g}")
