@@ -26,6 +26,12 @@ def as_numbers(name: str, value: object, hint: str = "") -> Float[np.ndarray, ".
     """Array of floats, of any shape, that means what was given; it may hold NaN and infinity."""
     if type(value) is float or (type(value) is np.ndarray and value.dtype == np.float64):
         return np.asarray(value)  # nearly every call: nothing to ask
+    with np.errstate(all="ignore"):
+        return as_real(name, value, hint).astype(float, copy=False)
+
+
+def as_real(name: str, value: object, hint: str = "") -> np.ndarray:
+    """As `as_numbers`, in the type in which the numbers are kept: whole, or of less precision."""
     if reason := _loses(value):
         raise ValueError(f"{name} must hold plain real numbers: {reason}")
     try:
@@ -35,7 +41,7 @@ def as_numbers(name: str, value: object, hint: str = "") -> Float[np.ndarray, ".
                 array = np.asarray(value, dtype=float)
             if array.dtype.kind not in "biuf":
                 raise ValueError(_REMEDY.get(array.dtype.kind, _REMEDY["O"]))
-            return array.astype(float, copy=False)
+            return array
     except Exception as error:  # whatever the conversion of a foreign object raises
         raise ValueError(
             f"{name} must be a rectangular array of real numbers: {error}" + (hint and f"; {hint}")

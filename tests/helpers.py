@@ -234,3 +234,15 @@ def hyperbolic_entropy(
     )
     terms = np.abs(predictor) * angle - predictor**2 / (np.hypot(predictor, half) + half)
     return np.asarray(terms.sum(axis=-1) / 2)
+
+
+def plain_coefficient(features: np.ndarray, threshold: float, *, normalise: bool = True) -> float:
+    """The feature sparsity coefficient by its definition, one pair of units at a time."""
+    rows = [row / np.linalg.norm(row) if row.any() and normalise else row for row in features]
+    units = {j: column for j, column in enumerate(np.array(rows).T) if column.any()}
+    for j in sorted(units):
+        others = [column for k, column in units.items() if k != j]
+        pairs = [np.corrcoef(units[j], column)[0, 1] for column in others if np.ptp(column) > 1e-12]
+        if np.ptp(units[j]) > 1e-12 and any(abs(c) > threshold for c in pairs):
+            del units[j]
+    return sum(np.count_nonzero(column) for column in units.values()) / features.size

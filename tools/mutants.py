@@ -35,7 +35,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = "tasks modes entropy flow random_matrix stopping sgd studies symbolic".split()
+ROOMS = "tasks modes entropy measures flow random_matrix stopping sgd studies symbolic".split()
 COMPILED = "tests/package/test_compiled.py"  # its imports are in the programs it runs
 NOTICED = ROOT / "_build" / "mutants.json"
 WORKERS = 2

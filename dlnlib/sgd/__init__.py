@@ -42,11 +42,11 @@ from dlnlib.sgd.interpolators import (
 from dlnlib.sgd.published import published_run
 from dlnlib.sgd.relu import ReLURuns, train_relu
 from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
-from dlnlib.sgd.schedules import constant, linear_warmup, sqrt_warmup, step_decay
-from dlnlib.sgd.sde import gradient_covariance, sde_diagonal
-from dlnlib.sgd.sparsity import (
-    Sparsity, diagonal_sparsity, feature_sparsity, numerical_rank, relu_sparsity,
+from dlnlib.sgd.schedules import (
+    constant, exponential_warmup, linear_warmup, sqrt_warmup, step_decay,
 )
+from dlnlib.sgd.sde import gradient_covariance, sde_diagonal
+from dlnlib.sgd.sparsity import Sparsity, diagonal_sparsity, relu_sparsity
 from dlnlib.sgd.tasks import (
     ReLUTask, SparseTask, line_task, sparse_regression, three_layer_task, two_layer_task,
 )
@@ -54,8 +54,8 @@ from dlnlib.sgd.tasks import (
 __all__ = [
     "DiagonalRuns", "ReLUNetwork", "ReLURuns", "ReLUTask", "SparseTask", "Sparsity",
     "basis_pursuit", "constant", "diagonal_flow", "diagonal_jacobian", "diagonal_sparsity",
-    "feature_sparsity", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
-    "linear_warmup", "numerical_rank", "published_run", "relu_sparsity", "sde_diagonal",
-    "sparse_regression", "sqrt_warmup", "stability_threshold", "stationary_covariance",
-    "step_decay", "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
+    "exponential_warmup", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
+    "linear_warmup", "published_run", "relu_sparsity", "sde_diagonal", "sparse_regression",
+    "sqrt_warmup", "stability_threshold", "stationary_covariance", "step_decay",
+    "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
 ]

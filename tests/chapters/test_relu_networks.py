@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlnlib.measures import feature_sparsity, numerical_rank
 from dlnlib.sgd import (
     ReLUNetwork,
-    feature_sparsity,
     gaussian_start,
     line_task,
-    numerical_rank,
     published_run,
     relu_sparsity,
     three_layer_task,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from dlnlib.entropy import energy_shares, spectral_entropy
+from dlnlib.measures import numerical_rank
 from dlnlib.sgd import (
     ReLUNetwork,
     basis_pursuit,
@@ -15,7 +16,6 @@ from dlnlib.sgd import (
     diagonal_sparsity,
     gaussian_start,
     line_task,
-    numerical_rank,
     relu_sparsity,
     sparse_regression,
     stability_threshold,

@@ -11,7 +11,7 @@ from dlnlib.stopping import ESTIMATE_RULES, Run
 from dlnlib.stopping import RULES as STOP_RULES
 from dlnlib.tasks import Task, svd_modes, whiten
 
-ROOMS = ("entropy", "flow", "modes", "random_matrix", "sgd", "stopping", "tasks")
+ROOMS = ("entropy", "flow", "measures", "modes", "random_matrix", "sgd", "stopping", "tasks")
 SIGMA = np.array([[3.0, 0.0, 0.5], [0.0, 1.0, 0.0]])
 MODES = svd_modes(SIGMA)
 X = np.array([[1.0, 0.5, 0.2], [0.3, -1.0, 0.4], [0.1, 0.6, -2.0], [-1.0, 0.2, 0.9]])
@@ -22,6 +22,7 @@ NETWORK = ReLUNetwork((1, 2, 1), biases=False)
 THETA = np.array([0.5, -0.5, 0.5, 0.5])
 LINE = {"x": [[-1.0], [0.5], [1.0]], "y": [1.0, 0.5, 1.0]}
 SPARSE = {"x": [[1.0, 2.0, 0.5], [0.2, 1.0, 1.0]], "y": [1.0, 0.5]}
+FEATURES = {"features": [[1.0, 0.5, 0.0], [2.0, 3.0, 0.0]]}
 TIMES = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
 CURVE = (TIMES - 1) ** 2 + 0.1
 TASK = Task(sigma=SIGMA, teacher=SIGMA, x=X, y=Y, x_test=X, y_test=Y)
@@ -83,6 +84,16 @@ CALLS: dict[str, dict] = {
         "atol": 1e-9,
     },
     "flow.product": {"weights": WEIGHTS},
+    "measures.distinct_units": FEATURES | {"correlation": 0.99, "normalise": False},
+    "measures.feature_sparsity": FEATURES | {"correlation": 0.99, "normalise": True},
+    "measures.measure": FEATURES
+    | {"correlation": 0.99, "centred": False, "rank_above": 1e-4, "units": 2, "rng": Drawn},
+    "measures.measure_layers": {
+        "layers": {"first": FEATURES["features"]},
+        "units": 2,
+        "rng": Drawn,
+    },
+    "measures.numerical_rank": {"singular_values": [3.0, 1.0], "threshold": [0.001, 0.5]},
     "modes.growth_rate": {"a": [0.1, 0.2], "s": [3.0, 1.0], "tau": 1.0, "depth": 2},
     "modes.learning_time": {
         "s": [3.0, 1.0],
@@ -134,7 +145,6 @@ CALLS: dict[str, dict] = {
         "l0_above": 1e-50,
         "rank_above": 1e-15,
     },
-    "sgd.feature_sparsity": {"features": [[1.0, 0.5], [2.0, 3.0]], "correlation": 0.99},
     "sgd.gaussian_start": {"network": NETWORK, "scales": [1.0, 0.5], "rng": Drawn, "runs": 2},
     "sgd.gradient_covariance": {
         "jacobian": SPARSE["x"],
@@ -147,7 +157,6 @@ CALLS: dict[str, dict] = {
     "sgd.implicit_bias": {**SPARSE, "alpha_squared": 0.1, "shift": 0.0},
     "sgd.line_task": {"rng": Drawn},
     "sgd.linear_warmup": {"lr": 0.1, "steps": 4, "until": 0.5, "factor": 5.0, "by": 2.0},
-    "sgd.numerical_rank": {"singular_values": [3.0, 1.0], "threshold": [0.001, 0.5]},
     "sgd.published_run": {"name": "three layers", "stream": np.random.RandomState},
     "sgd.relu_sparsity": {
         "task": SMALL,

@@ -5,21 +5,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 import doors
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
-
-@pytest.fixture
-def no_shape_checks():
-    """Users run without the checks of the tests, which would refuse most of this before."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Foreign:

@@ -24,6 +24,7 @@ INFINITE = {  # what is documented to be infinite: it never comes, or there is n
     "random_matrix.critical_dimension",
 }
 NAN = {"sgd.train_diagonal", "sgd.train_relu", "sgd.sde_diagonal", "sgd.diagonal_sparsity"}
+NAN |= {"measures.measure"}  # the entropy of no energy, the coefficient of negative entries
 SPECIAL = [0, 1, 2, 3, -1, 0.5, 1e-300, 1e300, 1e-100, 1e100, 2**70, 10**30, math.inf, 0.1]
 # A budget of time for an answer, not a measurement: sizes that ask for much work stay small.
 SIZES = {"steps", "draws", "n_out", "n_in", "runs", "substeps", "record", "features", "n_test"}

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dlnlib.entropy import entropy_phases, spectral_entropy
 from dlnlib.flow import balanced_weights, exact_flow
+from dlnlib.measures import numerical_rank
 from dlnlib.modes import growth_rate, learning_time, mode_strength
 from dlnlib.random_matrix import (
     bulk_density,
@@ -19,7 +20,7 @@ from dlnlib.random_matrix import (
     spike_forward,
     typical_spectrum,
 )
-from dlnlib.sgd import numerical_rank, stability_threshold
+from dlnlib.sgd import stability_threshold
 from dlnlib.stopping import mode_window, two_level_window
 from dlnlib.tasks import linear_task, svd_modes
 
