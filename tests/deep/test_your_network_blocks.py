@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dlnlib.entropy import map_entropy
 from dlnlib.measures import Measures, measure
 from tools.bless import CHAPTERS
 
@@ -80,9 +81,9 @@ def test_probe(x):
 def test_watch(model, x):
     pytest.importorskip("dlnlib.deep")
     table = run("code-watch", model=model, x=x)
-    assert isinstance(table, pd.DataFrame) and len(table) == 1
-    expected = measure(model.features(x).detach().numpy())
-    assert table.iloc[0]["modes"] == pytest.approx(expected.modes, rel=1e-6)
+    assert isinstance(table, pd.DataFrame) and table.index.tolist() == ["relu"]
+    expected = measure(activations(model, x), centred=True)
+    assert table.loc["relu", "modes"] == pytest.approx(expected.modes, rel=1e-6)
 
 
 def test_end_to_end(x):
@@ -91,7 +92,11 @@ def test_end_to_end(x):
     linear = torch.nn.Sequential(
         torch.nn.Linear(5, 8, bias=False), torch.nn.Linear(8, 3, bias=False)
     )
-    assert run("code-end-to-end", model=linear)
+    linear(x).square().mean().backward()
+    entropy, rate, by_mode = run("code-end-to-end", model=linear)
+    whole = linear[1].weight.double() @ linear[0].weight.double()
+    assert entropy == pytest.approx(map_entropy(whole.detach().numpy()), rel=1e-6)
+    assert rate == pytest.approx(by_mode.sum()) != 0
 
 
 def test_every_block_has_a_test():
