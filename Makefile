@@ -8,6 +8,13 @@ WORKERS := auto
 # Not empty: records are not executed by `make test`, as `make browser` compares them with the build.
 BUILT :=
 TABLE :=
+# What `make deep` trains: data set, depth of the DenseNet, trials, processes; DOWNLOAD=yes fetches data.
+DATA := digits
+DEPTH := 22
+TRIALS := 1
+JOBS := 1
+SETTINGS :=
+DOWNLOAD :=
 PORT := 8000
 UPGRADE :=
 # How many mutants, chosen by which seed, of which files (all rooms by default).
@@ -19,6 +26,7 @@ BIN := $(VENV)/bin
 SHARED = --numprocesses $(if $(CHAPTER),0,$(WORKERS)) --dist loadfile --no-loadscope-reorder
 LOCKED := $(VENV)/.locked-packages
 READY := $(VENV)/.dlnlib-installed
+DEEP := $(VENV)/.deep-installed
 # This Makefile made the folder: only such a one is emptied or removed.
 OURS := $(VENV)/.made-by-make
 
@@ -53,7 +61,7 @@ ours = test ! -e $(VENV) || test -e $(OURS) || test -e $(LOCKED) || { \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env book test browser bless tables asserts check pdf serve lab notebooks bench mutants lock clean distclean
+.PHONY: help env book test browser bless tables deep deeptest asserts check pdf serve lab notebooks bench mutants lock clean distclean
 
 help:  ## list the commands
 	@echo "make <command>, where <command> is one of"
@@ -116,6 +124,22 @@ bless: $(READY)  ## execute chapters, keep what they put out as records (CHAPTER
 tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
 	@$(BIN)/python -m dlnlib.studies $(TABLE)
 
+# PyTorch stands in no lock: which of its builds is right depends on the machine, and that for GPUs,
+# which Linux gets by default, is large.  What is locked stays as it is.
+$(DEEP): $(READY) requirements-deep.txt
+	@rm -f $@
+	@echo "Installing PyTorch (200 MB, or 3 GB where it comes with CUDA) ..."
+	@$(BIN)/python -m pip install --quiet -r requirements-deep.txt || { \
+	  echo "PyTorch could not be installed into $(VENV): is there a network or an index (PIP_INDEX_URL), and room on the disk (5 GB)? Then run make $(MAKECMDGOALS) again." >&2; exit 1; }
+	@touch $@
+
+deep: $(DEEP)  ## train DenseNets, go on after a kill (DATA=cifar10 DEPTH=100 TRIALS=1 JOBS=2 DOWNLOAD=yes)
+	@$(BIN)/python -m dlnlib.deep --data $(DATA) --depth $(DEPTH) --trials $(TRIALS) --jobs $(JOBS) \
+	  $(if $(DOWNLOAD),--download) $(if $(SETTINGS),--settings $(SETTINGS))
+
+deeptest: $(DEEP)  ## the tests that need PyTorch
+	@$(BIN)/python -m pytest $(SHARED) dlnlib/deep tests/deep
+
 asserts: $(READY)  ## list the assertions of the chapters that nothing breaks (CHAPTER=intro for one)
 	@$(BIN)/python -m tools.asserts $(CHAPTER)
 
@@ -150,7 +174,7 @@ mutants: $(READY)  ## change one place of dlnlib at a time: do the tests notice?
 lock:  ## compile requirements.txt from pyproject.toml (needs uv; UPGRADE=1 for newer versions)
 	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --all-extras $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.txt
+	  --no-header --extra book --extra lab --extra cluster --extra dev $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.txt
 
 clean:  ## remove what the build made
 	@rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -8,12 +8,13 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from dlnlib._checks import as_curve, as_matrix, as_numbers, as_times, as_vector
+from dlnlib._checks import as_choice, as_curve, as_matrix, as_numbers, as_times, as_vector
 from dlnlib.entropy import Phases
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "plot_band",
     "plot_entropy",
     "plot_matrix",
+    "plot_measure",
     "plot_modes",
     "plot_phases",
     "quartiles",
@@ -47,6 +49,16 @@ _PHASES = {
     "redistribution": {"facecolor": "#F7E7D0", "hatch": "//"},
 }
 _BESIDE = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}  # hides no curve
+_MEASURES = {
+    "nonzero": "share of non-zeros",
+    "dead": "dead units",
+    "coefficient": "sparsity coefficient",
+    "coefficient_scaled": "sparsity coefficient, scaled",
+    "entropy": "spectral entropy $H$ (nats)",
+    "modes": "effective modes $e^H$",
+    "effective_rank": "effective rank",
+    "stable_rank": "stable rank",
+}
 #: Label of an axis of time.
 TIME_LABEL = r"time $t$ (units of $\tau$)"
 
@@ -362,6 +374,52 @@ def plot_matrix(
     ax.set(xlabel=columns, ylabel=rows)
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=label)
+    return ax
+
+
+def plot_measure(table: pd.DataFrame, measure: str, *, ax: Axes | None = None) -> Axes:
+    """One measure of the layers of a network over its training, the first layer darkest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With two levels of rows, times and layers: ``pandas.concat({0: first, 10: second},
+        names=["epoch", "layer"])`` of tables of `dlnlib.measures.measure_layers`.
+    measure : str
+        One of its columns.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from dlnlib.measures import measure_layers
+    >>> layers = {"first": np.eye(3), "second": np.ones((3, 3))}
+    >>> tables = {0: measure_layers(layers), 10: measure_layers(layers)}
+    >>> ax = plot_measure(pd.concat(tables, names=["epoch", "layer"]), "modes")
+    >>> [line.get_ydata().round(6).tolist() for line in ax.lines], ax.get_xlabel()
+    ([[3.0, 3.0], [1.0, 1.0]], 'epoch')
+    """
+    if not isinstance(table, pd.DataFrame) or table.index.nlevels != 2:
+        raise ValueError(
+            "table must have times and layers as its rows: write "
+            'pandas.concat({0: first, 10: second}, names=["epoch", "layer"])'
+        )
+    as_choice("measure", measure, table.columns)
+    as_vector("times", table.index.get_level_values(0))
+    layers = list(dict.fromkeys(table.index.get_level_values(1)))
+    curves = [table.xs(layer, level=1)[measure].sort_index() for layer in layers]
+    drawn = [as_numbers(measure, curve) for curve in curves]
+    ax = _axes(ax)
+    for layer, curve, values, colour in zip(
+        layers, curves, drawn, mode_colours(len(layers)), strict=True
+    ):
+        ax.plot(curve.index, values, "o-", color=colour, markersize=3, label=str(layer))
+    ax.set(xlabel=table.index.names[0] or "time", ylabel=_MEASURES.get(measure, measure))
+    if len(layers) > 1:
+        legend_above(ax, ncols=3)
     return ax
 
 

@@ -61,6 +61,13 @@ def map_entropy_rate(w: ArrayLike, velocity: ArrayLike) -> Float[np.ndarray, "..
     >>> map_entropy_rate([[2.0, 0.0], [0.0, 1.0]], [[6.0, 5.0], [5.0, 1.0]]).round(4).item()
     -0.8872
     """
+    return entropy_rate(*singular_growth(w, velocity))
+
+
+def singular_growth(
+    w: ArrayLike, velocity: ArrayLike
+) -> tuple[Float[np.ndarray, "... K"], Float[np.ndarray, "... K"]]:
+    """Singular values of maps and their growth rates, as in `map_entropy_rate`."""
     maps, moves = _as_maps("w", w), _as_maps("velocity", velocity)
     if maps.shape != moves.shape:
         raise ValueError(
@@ -69,7 +76,7 @@ def map_entropy_rate(w: ArrayLike, velocity: ArrayLike) -> Float[np.ndarray, "..
     u, a, v = np.linalg.svd(maps, full_matrices=False)
     along = np.einsum("...ik,...ij,...kj->...k", u, moves, v, optimize=True)
     energetic = a > _FAINT * a.max(axis=-1, keepdims=True)
-    return entropy_rate(a, np.divide(along, a, out=np.zeros_like(a), where=energetic))
+    return a, np.divide(along, a, out=np.zeros_like(a), where=energetic)
 
 
 def _as_maps(name: str, value: ArrayLike) -> Float[np.ndarray, "... out in"]:

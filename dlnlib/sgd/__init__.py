@@ -39,7 +39,9 @@ from dlnlib.sgd.interpolators import basis_pursuit, implicit_bias, stability_thr
 from dlnlib.sgd.published import published_run
 from dlnlib.sgd.relu import ReLURuns, train_relu
 from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
-from dlnlib.sgd.schedules import constant, linear_warmup, sqrt_warmup, step_decay
+from dlnlib.sgd.schedules import (
+    constant, exponential_warmup, linear_warmup, sqrt_warmup, step_decay,
+)
 from dlnlib.sgd.sde import gradient_covariance, sde_diagonal
 from dlnlib.sgd.sparsity import Sparsity, diagonal_sparsity, relu_sparsity
 from dlnlib.sgd.tasks import (
@@ -49,8 +51,8 @@ from dlnlib.sgd.tasks import (
 __all__ = [
     "DiagonalRuns", "ReLUNetwork", "ReLURuns", "ReLUTask", "SparseTask", "Sparsity",
     "basis_pursuit", "constant", "diagonal_flow", "diagonal_jacobian", "diagonal_sparsity",
-    "gaussian_start", "gradient_covariance", "implicit_bias", "line_task", "linear_warmup",
-    "published_run", "relu_sparsity", "sde_diagonal", "sparse_regression", "sqrt_warmup",
-    "stability_threshold", "step_decay", "three_layer_task", "train_diagonal", "train_relu",
-    "two_layer_task",
+    "exponential_warmup", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
+    "linear_warmup", "published_run", "relu_sparsity", "sde_diagonal", "sparse_regression",
+    "sqrt_warmup", "stability_threshold", "step_decay", "three_layer_task", "train_diagonal",
+    "train_relu", "two_layer_task",
 ]

@@ -135,6 +135,39 @@ def sqrt_warmup(
     return _warmup(first, share, factor, until, by)
 
 
+@in_range
+def exponential_warmup(
+    lr: float, steps: int, *, until: float, base: float = 1.05
+) -> Float[np.ndarray, "steps"]:
+    """Step sizes that grow exponentially, are divided by 10, and by 10 again at 90 % of the run.
+
+    Iteration k < until * steps has the step size lr * base^(100 k / steps): the schedule of the
+    deep networks of the paper.
+
+    Parameters
+    ----------
+    lr, steps, until
+        As in `linear_warmup`.
+    base : float
+        Growth in a hundredth of the run, > 0.
+
+    Returns
+    -------
+    (steps,) ndarray
+
+    Examples
+    --------
+    >>> exponential_warmup(0.1, 10, until=0.2, base=2**0.1).round(3).tolist()
+    [0.1, 0.2, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.004]
+    """
+    first, factor = constant(lr, steps), as_scalar("base", base, "it is the growth of the steps")
+    schedule = first * factor ** (100 * np.arange(steps) / steps)
+    end, last = _iteration("until", until, steps), _iteration("until", 0.9, steps)
+    schedule[end:] = lr * factor ** (100 * end / steps) / 10
+    schedule[max(end, last) :] /= 10
+    return schedule
+
+
 def _warmup(first, grown, factor, until, by) -> Float[np.ndarray, "steps"]:
     """From ``first`` to ``factor`` times it as ``grown`` goes from 0 to 1, and no further."""
     schedule = first * (1 + (as_scalar("factor", factor) - 1) * grown)

@@ -17,7 +17,9 @@ from tools.mutants import out_of_date
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-COMMANDS = "book test bless check pdf serve lab notebooks bench lock clean help".split()
+COMMANDS = (
+    "book test deep deeptest bless check pdf serve lab notebooks bench lock clean help".split()
+)
 
 TEXT = {"type": "string", "minLength": 1}
 ENTITY = {"type": "object", "required": ["name"], "properties": {"name": TEXT}}
@@ -62,8 +64,12 @@ def project() -> dict:
 @pytest.fixture(scope="module")
 def locked() -> dict[str, str]:
     """Locked versions by package name."""
-    pins = re.findall(r"^([\w.-]+)==(\S+)", read("requirements.txt"), re.MULTILINE)
-    return {canonicalize_name(name): version for name, version in pins}
+    return pins("requirements.txt")
+
+
+def pins(name: str) -> dict[str, str]:
+    found = re.findall(r"^([\w.-]+)==(\S+)", read(name), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in found}
 
 
 def test_citation_follows_its_format(citation):
@@ -94,7 +100,13 @@ def test_one_title_everywhere(citation):
 
 
 def test_lock_satisfies_the_project(project, locked):
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    groups = [project["dependencies"], *(extras[name] for name in extras if name != "deep")]
+    assert_satisfied(groups, locked)
+    assert_satisfied([extras["deep"]], pins("requirements-deep.txt"))
+
+
+def assert_satisfied(groups: list[list[str]], locked: dict[str, str]) -> None:
     for requirement in (Requirement(line) for group in groups for line in group):
         version = locked.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} is not locked: run `make lock`"

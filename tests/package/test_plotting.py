@@ -5,6 +5,7 @@ import io
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -16,6 +17,7 @@ from dlnlib.plotting import (
     plot_band,
     plot_entropy,
     plot_matrix,
+    plot_measure,
     plot_modes,
     plot_phases,
     quartiles,
@@ -161,6 +163,45 @@ def test_bad_input_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
     assert not plt.get_fignums()  # nothing half drawn is left behind
+
+
+def layers_over_time():
+    """Two layers at three times, which come out of order."""
+    times, names = [10, 0, 30], ["first", "second"]
+    rows = pd.MultiIndex.from_product([times, names], names=["epoch", "layer"])
+    return pd.DataFrame({"modes": [4.0, 5.0, 2.0, 3.0, 6.0, 7.0], "other": 1.0}, index=rows)
+
+
+def test_measures_draw_a_line_for_each_layer_in_order_of_time():
+    ax = plot_measure(layers_over_time(), "modes")
+    assert [line.get_label() for line in ax.lines] == ["first", "second"]
+    assert [line.get_color() for line in ax.lines] == mode_colours(2)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 2], [10, 4], [30, 6]])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [3, 5, 7])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "effective modes $e^H$")
+    one = plot_measure(layers_over_time().drop("second", level="layer"), "other")
+    assert one.get_legend() is None
+    assert one.get_ylabel() == "other"
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot_measure(layers_over_time().loc[10], "modes"), "times and layers as its rows"),
+        (lambda: plot_measure({"modes": [1.0]}, "modes"), "times and layers as its rows"),
+        (lambda: plot_measure(layers_over_time(), "mode"), 'must be one of "modes", "other"'),
+        (lambda: plot_measure(layers_over_time().astype(str), "modes"), "these are objects"),
+        (
+            lambda: plot_measure(layers_over_time().rename({10: "ten"}), "modes"),
+            "times must hold plain real numbers|times must be a rectangular array",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_shape_checks")
+def test_tables_of_another_form_are_not_drawn(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+    assert not plt.get_fignums()
 
 
 def test_band_holds_the_quartiles_of_the_runs_that_go_on():

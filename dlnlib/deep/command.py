@@ -1,0 +1,105 @@
+"""The command ``make deep``: train all runs of a comparison, and compare them with the book's."""
+
+import argparse
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dlnlib import __version__
+from dlnlib.deep.experiments import PARAMETERS, Run, planned_runs, run_rows, run_table
+from dlnlib.deep.images import ARCHIVES
+from dlnlib.deep.training import SETTINGS
+from dlnlib.studies.tables import read_csv, write_csv
+
+#: The table of the chapter, and where the runs of the reader are kept.
+TABLE, KEPT = Path("chapters", "tables", "densenet.csv"), Path("_build", "deep")
+_EPOCHS = {("mnist5k", 22): 40, ("digits", 100): 20, ("tiny-imagenet", 100): 100}
+
+
+def options_of(data: str, depth: int) -> dict[str, int | None]:
+    """Epochs, batch and pictures: those of the book for small sets, of the paper for large ones."""
+    large = data in ARCHIVES
+    epochs = _EPOCHS.get((data, depth), 200 if large else 30)
+    return {"epochs": epochs, "batch": 256 if large else 64, "n": None if large else 1000}
+
+
+def train_all(
+    runs: Sequence[Run], *, jobs: int = 1, folder: str = "data", download: bool = False
+) -> pd.DataFrame:
+    """Rows of all runs, kept in `KEPT` as they are made."""
+    call = joblib.delayed(run_rows)
+    calls = [call(run, KEPT, folder=folder, download=download) for run in runs]
+    done = joblib.Parallel(n_jobs=jobs, return_as="generator")(calls)
+    table = run_table(runs, [*tqdm(done, "runs", total=len(runs))])
+    table.attrs |= {
+        "version": f"dlnlib {__version__}, torch {torch.__version__}",
+        "machine": platform.processor() or platform.machine(),
+    }
+    return table
+
+
+def compare(table: pd.DataFrame, published: pd.DataFrame) -> str:
+    """How many rows are those of the book, and how far the others are from them."""
+    keys = [*PARAMETERS, "epoch"]
+    both = table.merge(published, on=keys, suffixes=("", " of the book"))
+    names = [c for c in table.columns if f"{c} of the book" in both]
+    gaps = pd.DataFrame({c: (both[c] - both[f"{c} of the book"]).abs() for c in names})
+    equal = int((gaps.fillna(0) == 0).all(axis=1).sum())
+    if not len(both):
+        return "The book has no such runs."
+    if equal == len(both):
+        return f"All {equal} rows are those of the book."
+    first = both.loc[(gaps.fillna(0) > 0).any(axis=1), "epoch"].min()
+    return (
+        f"{equal} of {len(both)} rows are those of the book, the first that differs is of epoch "
+        f"{first}: another processor or version of PyTorch rounds otherwise, and large steps carry "
+        "that on; compare means over trials."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, write ``_build/deep/<data>-<depth>.csv``, and say how it compares.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the command line by default.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m dlnlib.deep", description="Train the DenseNets of a comparison."
+    )
+    add = parser.add_argument
+    add("--data", default="digits", help=f"digits, mnist5k, {', '.join(ARCHIVES)}")
+    add("--depth", type=int, default=22, help="of the DenseNet: 22, 40, 100")
+    add("--settings", nargs="+", default=["basic"], choices=SETTINGS)
+    add("--trials", type=int, default=1)
+    add("--epochs", type=int, help="by default those of the book")
+    add("--jobs", type=int, default=1, help="processes")
+    add("--folder", default="data", help="of the archives of pictures")
+    add("--download", action="store_true", help="fetch an archive that is missing")
+    given = parser.parse_args(arguments)
+    options = options_of(given.data, given.depth)
+    options |= {} if given.epochs is None else {"epochs": given.epochs}
+    try:
+        runs = planned_runs(
+            given.data, given.depth, settings=given.settings, trials=given.trials, **options
+        )
+        table = train_all(runs, jobs=given.jobs, folder=given.folder, download=given.download)
+    except (ValueError, OSError, ImportError) as error:
+        parser.exit(2, f"{error}\n")
+    target = KEPT / f"{given.data}-{given.depth}.csv"
+    write_csv(target, table)
+    print(f"{target}: {len(runs)} runs")
+    if TABLE.exists():
+        print(compare(table, read_csv(TABLE)))
+    return 0
