@@ -171,7 +171,7 @@ def exponential_warmup(
     first, factor = constant(lr, steps), as_scalar("base", base, "it is the growth of the steps")
     schedule = first * factor ** (100 * np.arange(steps) / steps)
     end, last = _iteration("until", until, steps), _iteration("until", 0.9, steps)
-    schedule[end:] = lr * factor ** (100 * end / steps) / 10
+    schedule[end:] = first[0] * factor ** (100 * end / steps) / 10
     schedule[max(end, last) :] /= 10
     return schedule
 

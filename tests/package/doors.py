@@ -145,6 +145,7 @@ CALLS: dict[str, dict] = {
         "l0_above": 1e-50,
         "rank_above": 1e-15,
     },
+    "sgd.exponential_warmup": {"lr": 0.1, "steps": 4, "until": 0.5, "base": 1.05},
     "sgd.gaussian_start": {"network": NETWORK, "scales": [1.0, 0.5], "rng": Drawn, "runs": 2},
     "sgd.gradient_covariance": {
         "jacobian": SPARSE["x"],
