@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +26,14 @@ from tools.environment import kernel_environment  # noqa: E402
 
 # Annotated shapes are checked in the tests only; the hook must precede the first import of dlnlib.
 # The tower lets an int stand for a float, as everywhere else in Python.
-install_import_hook("dlnlib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+# Without PyTorch its room is described by stand-ins, which are no types.
+ROOMS = {path.stem for path in (ROOT / "dlnlib").iterdir()} - (
+    set() if find_spec("torch") else {"deep"}
+)
+install_import_hook(
+    [f"dlnlib.{room}" for room in sorted(ROOMS)],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 hypothesis.settings.register_profile("book", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("book")

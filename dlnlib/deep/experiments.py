@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from dlnlib._checks import as_choice, as_count
 from dlnlib.deep.densenet import DenseNet
 from dlnlib.deep.images import load_images
 from dlnlib.deep.training import SETTINGS, Standard, step_sizes, train_epochs
+from dlnlib.deep.watch import watch
 from dlnlib.entropy import effective_modes
 from dlnlib.measures import feature_sparsity, numerical_rank
 
@@ -208,15 +208,8 @@ def measure(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict
     if epoch not in {math.ceil(share * epochs) for share in RECORDS}:
         return {}
     network.eval()
-    seen, hooks = {}, []
-    for name in LAYERS:
-        module = network.get_submodule(name)
-        hooks.append(module.register_forward_hook(partial(_keep, seen, name)))
-    with torch.no_grad():
+    with torch.no_grad(), watch(network, LAYERS) as seen:
         logits = torch.cat([network(x) for x in data.x.split(500)])
-    for hook in hooks:
-        hook.remove()
-    seen = {name: torch.cat(parts).float().cpu().numpy() for name, parts in seen.items()}
     with torch.no_grad(), torch.autocast(data.device, dtype=torch.bfloat16):
         tests = torch.cat([network(x).float() for x in data.x_test.split(500)])
     found, ends = {}, epoch in (0, epochs)
@@ -226,10 +219,6 @@ def measure(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict
     for name in LAYERS:
         found |= _of_features(seen[name], name, ends)
     return found | (_of_jacobian(network, data) if ends else {})
-
-
-def _keep(seen: dict[str, list], name: str, _module, _given, out: torch.Tensor) -> None:
-    seen.setdefault(name, []).append(out)
 
 
 def _of_features(z: np.ndarray, name: str, ends: bool) -> dict[str, float]:
@@ -269,10 +258,23 @@ PARAMETERS = ["data", "depth", "growth", "setting", "schedule", "trial", "epochs
 
 
 def run_table(runs: Iterable[Run], rows: Iterable[Iterable[dict]]) -> pd.DataFrame:
-    """One tidy table: what decides a run, then its rows, to five digits."""
-    decided = [{key: getattr(run, key) or 0 for key in PARAMETERS} for run in runs]
-    table = pd.DataFrame([one | row for one, own in zip(decided, rows, strict=True) for row in own])
-    measured = table.columns[len(PARAMETERS) + 1 :]
-    table[measured] = table[measured].map(lambda value: float(f"{value:.5g}"))
+    """One tidy table of the measured rows: what decides a run, then its numbers, to five digits.
+
+    ``loss`` is the mean over all epochs since the row before.
+    """
+    found = []
+    for run, own in zip(runs, rows, strict=True):
+        decided, losses = {key: getattr(run, key) or 0 for key in PARAMETERS}, []
+        for row in own:
+            losses.append(row["loss"])
+            if "train_loss" in row:
+                numbers = row | {"loss": float(np.mean(losses))}
+                found.append(decided | {key: _short(value) for key, value in numbers.items()})
+                losses = []
+    table = pd.DataFrame(found)
     table.attrs = {"parameters": ", ".join(PARAMETERS)}
     return table
+
+
+def _short(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.5g}")

@@ -139,6 +139,7 @@ def test_a_table_reads_back_as_it_is(rows, tmp_path):
     module.write_csv(tmp_path / "table.csv", table)
     again = read_csv(tmp_path / "table.csv")
     assert again.equals(table)
+    assert table["loss"][1:].tolist() == [float(f"{row['loss']:.5g}") for row in rows[1:]]
     assert module.compare(table, again) == "All 3 rows are those of the book."
     moved = again.assign(loss=again["loss"].where(again["epoch"] < 2, 9.0))
     assert "2 of 3 rows are those of the book, the first that differs is of epoch 2" in (
@@ -172,3 +173,12 @@ def test_what_the_command_cannot_do_is_said_at_once(words, message, tmp_path, mo
         module.main(words)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_loss_of_a_table_is_the_mean_since_the_row_before():
+    rows = [{"epoch": k, "lr": 0.1, "loss": float(k)} for k in range(4)]
+    for k in (0, 1, 3):
+        rows[k]["train_loss"] = 1.0
+    table = run_table([SMALL], [rows])
+    assert table["epoch"].tolist() == [0, 1, 3]
+    assert table["loss"].tolist() == [0, 1, 2.5]

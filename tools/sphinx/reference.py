@@ -9,6 +9,7 @@ import pkgutil
 import re
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from docutils import nodes
@@ -16,10 +17,13 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.nodes import make_refnode
 
 PACKAGE = "dlnlib"
+# What the book describes without it, so that it is built without it.
+MOCKED = [] if find_spec("torch") else ["torch"]
 SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 
 
@@ -27,7 +31,9 @@ def doors() -> dict[str, ModuleType]:
     """The public modules and folders of the package, by their full names."""
     found = pkgutil.iter_modules(import_module(PACKAGE).__path__, f"{PACKAGE}.")
     names = [module.name for module in found if "._" not in module.name]
-    return {name: import_module(name) for name in names if hasattr(import_module(name), "__all__")}
+    with mock(MOCKED):
+        modules = {name: import_module(name) for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "__all__")}
 
 
 def homes() -> dict[str, str]:
