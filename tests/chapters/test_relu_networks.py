@@ -233,9 +233,9 @@ def students(make, multiple, tasks=40):
 
 def test_large_steps_on_other_tasks():
     """Both students, at steps at which most runs survive."""
-    three, two = students(three_layer_task, 0.6), students(two_layer_task, 0.5)
+    three, two = students(three_layer_task, 0.6), students(two_layer_task, 0.6, 120)
     assert min(three["small"].shape[1], two["small"].shape[1]) > 25
-    for of, better, sparser, aligned in ((three, 0.85, 0.9, None), (two, 0.45, 0.6, 0.6)):
+    for of, better, sparser, aligned in ((three, 0.85, 0.9, None), (two, 0.52, 0.6, 0.58)):
         loss, coefficient, pairs = (of["50 %"] < of["small"]).mean(axis=1)
         assert loss > better
         assert coefficient > sparser
