@@ -86,6 +86,15 @@ def test_record_holds_no_failure(chapter):
 
 
 @for_each_chapter
+def test_glued_values_read_as_numbers(chapter):
+    """The prose shows what a value prints as: ``np.float64(1.17)`` is no number to a reader."""
+    key = "application/papermill.record/text/plain"
+    shown = [o.data.get(key, "") for c in record_cells(chapter) for o in c.outputs if "data" in o]
+    odd = [text for text in shown if "np." in text]
+    assert not odd, f"glue {odd} as text, f'{{value:.2f}}', or as int(value)"
+
+
+@for_each_chapter
 def test_every_printed_digit_is_compared(chapter):
     for cell in record_cells(chapter):
         for number in (n for text in texts(cell) for n in DECIMAL.findall(text)):

@@ -182,7 +182,6 @@ CALLS: dict[str, dict] = {
     },
     "sgd.sparse_regression": {"n": 4, "d": 5, "r": 2, "n_test": 3, "rng": Drawn},
     "sgd.sqrt_warmup": {"lr": 0.1, "steps": 4, "until": 0.5, "factor": 5.0, "by": 2.0},
-    "sgd.exponential_warmup": {"lr": 0.1, "steps": 10, "until": 0.5},
     "sgd.stability_threshold": {"jacobian": SPARSE["x"]},
     "sgd.stationary_covariance": {"jacobian": SPARSE["x"], "lr": 0.1, "label_noise": 0.1},
     "sgd.step_decay": {"lr": 0.1, "steps": 4, "at": [0.5], "by": [2.0], "delay": 1},
