@@ -193,7 +193,7 @@ def _chains(model: nn.Module, graph: Graph) -> str:
     return "layers without anything between them are " + (", ".join(shown) or "none here")
 
 
-def _module(model: nn.Module, node: Node) -> nn.Module | None:
+def _module(model: nn.Module, node: Node) -> "nn.Module | None":
     return model.get_submodule(node.target) if node.op == "call_module" else None
 
 

@@ -10,12 +10,15 @@ from jaxtyping import Float, Int
 from dlnlib._checks import as_count, as_flag
 from dlnlib.entropy import effective_modes, spectral_entropy
 from dlnlib.measures.coefficient import Comparison, as_threshold, share_of
-from dlnlib.measures.moments import Moments
+from dlnlib.measures.moments import Moments, Spread
 from dlnlib.measures.spectrum import as_ratio, numerical_rank, singular_values
 from dlnlib.measures.units import Features, Survey, as_units, survey, with_width
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_LITTLE = 1e-3  # share of the energy about the means below which a note is made
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Measures:
         Share of its entries that are not zero.
     dead : int
         Units that are zero on all samples.
+    spread : float
+        Share of the sum of all squares that is about the means of the units: 0 if no unit varies.
+        All measures below are free of scale, so that they also describe the dust of a layer whose
+        units no longer vary.
     coefficient : float
         `feature_sparsity` with the samples as they are, as for deep networks in the public code;
         NaN if an entry is negative.
@@ -55,6 +62,7 @@ class Measures:
     units: int
     nonzero: float
     dead: int
+    spread: float
     coefficient: float
     coefficient_scaled: float
     standard_error: float
@@ -146,7 +154,8 @@ def measure(
     width, matrix = with_width("features", as_units("features", features))
     chosen = _draw(width, units, rng)
     comparisons = [Comparison(matrix, chosen, scaled) for scaled in (False, True)]
-    visitors = [visitor for c in comparisons for visitor in c.visitors]
+    spread = Spread()
+    visitors = [spread.add, *(visitor for c in comparisons for visitor in c.visitors)]
     whole = comparisons[0].moments if chosen is None else None
     if whole is None and not isinstance(matrix, np.ndarray):
         whole = Moments()
@@ -163,11 +172,12 @@ def measure(
         units=width,
         nonzero=float(seen.nonzeros.mean() / seen.samples),
         dead=int((seen.nonzeros == 0).sum()),
+        spread=spread.share(),
         coefficient=coefficients[0],
         coefficient_scaled=coefficients[1],
         standard_error=standard_error,
         **_of_spectrum(sizes, rank_above),
-        notes=tuple(_notes(seen, sizes, centred)),
+        notes=tuple(_notes(seen, sizes, spread.share(), centred)),
     )
 
 
@@ -245,7 +255,9 @@ def _of_spectrum(sizes: Float[np.ndarray, "K"], rank_above: float) -> dict[str, 
     }
 
 
-def _notes(seen: Survey, sizes: Float[np.ndarray, "K"], centred: bool) -> Iterator[str]:
+def _notes(
+    seen: Survey, sizes: Float[np.ndarray, "K"], spread: float, centred: bool
+) -> Iterator[str]:
     """What the numbers alone do not say."""
     dead, width = int((seen.nonzeros == 0).sum()), len(seen.nonzeros)
     if dead == width:
@@ -254,6 +266,8 @@ def _notes(seen: Survey, sizes: Float[np.ndarray, "K"], centred: bool) -> Iterat
         yield f"{dead} of {width} units {'is' if dead == 1 else 'are'} zero on all samples"
     if dead < width and not sizes.any():
         yield "constant over the samples: centred, no direction is used"
+    elif 0 < spread < _LITTLE:
+        yield f"units hardly vary: {spread:.1g} of the energy is about their means"
     if seen.samples == 1 and dead < width:
         yield "one sample: " + (
             "centred, nothing is left" if centred else "every measure of directions reads 1"

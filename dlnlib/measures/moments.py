@@ -55,6 +55,27 @@ class Moments:
         return length, exceeds_rounding(length, self.samples, self.top)
 
 
+class Spread:
+    """Energy of the units, and what of it is about their means."""
+
+    def __init__(self):
+        self.samples, self.mean, self.about = 0, 0.0, 0.0
+
+    def add(self, block: Float[np.ndarray, "b m"]) -> None:
+        """Take in the next rows."""
+        mean = block.mean(axis=0)
+        shift, weight = mean - self.mean, len(block) / (self.samples + len(block))
+        self.about += ((block - mean) ** 2).sum() + self.samples * weight * (shift**2).sum()
+        self.mean = self.mean + weight * shift
+        self.samples += len(block)
+
+    def share(self) -> float:
+        """Share of the energy that is about the means; 0 for rounding alone, and for no energy."""
+        energy = self.about + self.samples * (self.mean**2).sum()
+        rounding = (self.samples * np.finfo(float).eps) ** 2 * energy
+        return float(self.about / energy) if self.about > rounding else 0.0
+
+
 def exceeds_rounding(
     length: Float[np.ndarray, "k"], samples: int, top: Float[np.ndarray, "k"]
 ) -> Bool[np.ndarray, "k"]:

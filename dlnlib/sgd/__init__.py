@@ -22,7 +22,8 @@ vector of length P, layer after layer: the weights, one row per input, then the 
 
 A schedule is an array (steps,): entry k is the step size of iteration k = 0, 1, ...  A change "at"
 a share q of the run takes effect from iteration floor(q * steps) on, as in the public code of
-Andriushchenko et al., whose settings these are.
+Andriushchenko et al. for ReLU networks, whose settings these are; their code for diagonal networks
+is one iteration later (``delay`` of `step_decay`).
 
 References
 ----------
@@ -35,7 +36,9 @@ features", ICML 2023: the experiments, the schedules and the feature sparsity co
 
 # fmt: off
 from dlnlib.sgd.diagonal import DiagonalRuns, diagonal_flow, diagonal_jacobian, train_diagonal
-from dlnlib.sgd.interpolators import basis_pursuit, implicit_bias, stability_threshold
+from dlnlib.sgd.interpolators import (
+    basis_pursuit, implicit_bias, stability_threshold, stationary_covariance,
+)
 from dlnlib.sgd.published import published_run
 from dlnlib.sgd.relu import ReLURuns, train_relu
 from dlnlib.sgd.relu_network import ReLUNetwork, gaussian_start
@@ -53,6 +56,6 @@ __all__ = [
     "basis_pursuit", "constant", "diagonal_flow", "diagonal_jacobian", "diagonal_sparsity",
     "exponential_warmup", "gaussian_start", "gradient_covariance", "implicit_bias", "line_task",
     "linear_warmup", "published_run", "relu_sparsity", "sde_diagonal", "sparse_regression",
-    "sqrt_warmup", "stability_threshold", "step_decay", "three_layer_task", "train_diagonal",
-    "train_relu", "two_layer_task",
+    "sqrt_warmup", "stability_threshold", "stationary_covariance", "step_decay",
+    "three_layer_task", "train_diagonal", "train_relu", "two_layer_task",
 ]

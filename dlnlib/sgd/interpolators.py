@@ -17,7 +17,8 @@ if eta < eta_star = 1 / rho(B)::
     B_ij = int_0^inf (a_i^T exp(-t G) a_j)^2 dt,    G = sum_i a_i a_i^T,    a_i = row i of phi,
 
 with rho the largest eigenvalue: the exact threshold of Mulayoff & Michaeli (COLT 2024), reduced to
-one symmetric matrix of the size of the data.
+one symmetric matrix of the size of the data.  The same matrix says how far SGD with noisy labels
+strays in the long run (`stationary_covariance`).
 """
 
 import numpy as np
@@ -25,7 +26,15 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from dlnlib._checks import as_matrix, as_positive, as_samples, as_vector, in_range
+from dlnlib._checks import (
+    as_amount,
+    as_matrix,
+    as_positive,
+    as_samples,
+    as_scalar,
+    as_vector,
+    in_range,
+)
 
 _TOLERANCE = 1e-13  # of X beta = y, relative to the largest label
 _NEWTON = 100  # steps of one stage; a warm start needs about five
@@ -177,13 +186,70 @@ def stability_threshold(jacobian: ArrayLike) -> float:
     >>> round(stability_threshold([[1.0, 0.0], [0.0, 2.0]]), 12)  # orthogonal rows: 2 / max |a|^2
     0.5
     """
+    return float(1 / np.linalg.eigvalsh(_modes(jacobian)[2])[-1])
+
+
+def _modes(jacobian: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The row space of a Jacobian: its directions, the rows in them, and B of the threshold."""
     rows = as_matrix("jacobian", jacobian)
     rates, basis = np.linalg.eigh(rows @ rows.T)
     kept = rates > 1e-12 * rates[-1]
     if not kept.any():
         raise ValueError("jacobian is zero: at such weights no step moves the outputs")
-    rates = rates[kept]
-    turned = basis[:, kept] * np.sqrt(rates)
+    rates, basis = rates[kept], basis[:, kept]
+    turned = basis * np.sqrt(rates)
     pairs = (turned[:, :, None] * turned[:, None, :]).reshape(len(rows), -1)
     weights = 1 / (rates[:, None] + rates).ravel()
-    return float(1 / np.linalg.eigvalsh((pairs * weights) @ pairs.T)[-1])
+    return rows.T @ basis / np.sqrt(rates), turned, (pairs * weights) @ pairs.T
+
+
+@in_range
+def stationary_covariance(
+    jacobian: ArrayLike, lr: float, *, label_noise: float
+) -> tuple[Float[np.ndarray, "p p"], Float[np.ndarray, "n"]]:
+    r"""How far SGD with batch 1 and noisy labels strays from an interpolator, in the long run.
+
+    To first order in the deviation theta, and in the row space of the Jacobian, the second moment
+    M = E theta theta^T solves::
+
+        G M + M G = lr sum_i q_i^2 a_i a_i^T,   q_i^2 = E r_i^2 + q^2 = q^2 [(1 - lr B)^-1 1]_i,
+
+    with G, a_i and B as in the threshold, and q the deviation of the labels.  If all q_i^2
+    are 2 delta, M is lr delta times the projector on the row space.
+
+    Parameters
+    ----------
+    jacobian : (n, p) array_like
+        Gradient of each output in the parameters, at the interpolator.
+    lr : float
+        Step size, below `stability_threshold`.
+    label_noise : float
+        Standard deviation q of fresh noise on the labels.
+
+    Returns
+    -------
+    covariance : (p, p) ndarray
+        The second moment M, which is zero on all that no step moves.
+    squares : (n,) ndarray
+        Mean square q_i^2 of what a step on each sample sees: residual and noise.
+
+    Raises
+    ------
+    ValueError
+        If the step size is not below the threshold: no such state exists.
+
+    Examples
+    --------
+    >>> covariance, squares = stationary_covariance([[1.0, 0.0], [0.0, 2.0]], 0.25, label_noise=0.1)
+    >>> covariance.round(5).tolist(), squares.round(5).tolist()
+    ([[0.00143, 0.0], [0.0, 0.0025]], [0.01143, 0.02])
+    """
+    directions, turned, pairs = _modes(jacobian)
+    size, noise = as_scalar("lr", lr), as_amount("label_noise", label_noise)
+    edge = 1 / np.linalg.eigvalsh(pairs)[-1]
+    if size >= edge:
+        raise ValueError(f"lr must be below the stability threshold {edge:.6g}: got {size:.6g}")
+    squares = noise**2 * np.linalg.solve(np.eye(len(pairs)) - size * pairs, np.ones(len(pairs)))
+    rates = (turned**2).sum(axis=0)
+    inner = size * (turned.T * squares) @ turned / (rates[:, None] + rates)
+    return directions @ inner @ directions.T, squares

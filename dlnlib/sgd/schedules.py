@@ -36,9 +36,12 @@ def constant(lr: float, steps: int) -> Float[np.ndarray, "steps"]:
 
 @in_range
 def step_decay(
-    lr: float, steps: int, *, at: ArrayLike, by: ArrayLike
+    lr: float, steps: int, *, at: ArrayLike, by: ArrayLike, delay: int = 0
 ) -> Float[np.ndarray, "steps"]:
     """A constant step size that is divided at one or more moments.
+
+    The public code divides before it takes the step of that iteration in ReLU networks, and after
+    it in diagonal ones, so that there the change acts one iteration later: delay = 1.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ def step_decay(
         Moments as shares of the run, in [0, 1].
     by : float or (m,) array_like
         Divisor at each moment, > 0.
+    delay : int
+        Iterations by which every change is late, >= 0.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def step_decay(
     --------
     >>> step_decay(0.2, 4, at=0.5, by=2).tolist()
     [0.2, 0.2, 0.1, 0.1]
+    >>> step_decay(0.2, 4, at=0.5, by=2, delay=1).tolist()
+    [0.2, 0.2, 0.2, 0.1]
     """
     schedule, moments = constant(lr, steps), as_vector("at", at)
     divisors = as_positive("by", by, "it divides the step size")
@@ -66,8 +73,9 @@ def step_decay(
         raise ValueError(
             f"by needs one divisor per moment: got {divisors.size} for {moments.size} moments"
         )
+    late = as_count("delay", delay, 0, "a change cannot act before its moment")
     for moment, divisor in zip(moments, divisors, strict=True):
-        schedule[_iteration("at", moment, schedule.size) :] /= divisor
+        schedule[_iteration("at", moment, schedule.size) + late :] /= divisor
     return schedule
 
 
@@ -163,7 +171,7 @@ def exponential_warmup(
     first, factor = constant(lr, steps), as_scalar("base", base, "it is the growth of the steps")
     schedule = first * factor ** (100 * np.arange(steps) / steps)
     end, last = _iteration("until", until, steps), _iteration("until", 0.9, steps)
-    schedule[end:] = lr * factor ** (100 * end / steps) / 10
+    schedule[end:] = first[0] * factor ** (100 * end / steps) / 10
     schedule[max(end, last) :] /= 10
     return schedule
 

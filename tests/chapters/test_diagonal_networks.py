@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import hyperbolic_entropy
 from scipy.linalg import expm
+from scipy.stats import binomtest
 
 from dlnlib.entropy import energy_shares, spectral_entropy
 from dlnlib.sgd import (
@@ -37,13 +38,13 @@ def own_threshold(task):
     return stability_threshold(diagonal_jacobian(task.x, weight, weight))
 
 
-def published_task():
+def published_task(n=80, d=200):
     """Data of the public code, from NumPy's generator of old, without the package."""
     normal = np.random.RandomState(0).standard_normal
     x, x_test, teacher = (
-        np.round(normal(shape) * 2.0**32) / 2.0**32 for shape in ((80, 200), (1000, 200), 20)
+        np.round(normal(shape) * 2.0**32) / 2.0**32 for shape in ((n, d), (1000, d), 20)
     )
-    beta = np.zeros(200)
+    beta = np.zeros(d)
     beta[:20] = np.abs(teacher) / math.sqrt(math.fsum(teacher**2))
     y, y_test = (sum(inputs[:, j] * beta[j] for j in range(20)) for inputs in (x, x_test))
     return SparseTask(x, y, x_test, y_test, beta)
@@ -178,24 +179,114 @@ def test_longer_large_steps_leave_fewer_coordinates(seed):
     assert counts[0] > counts[1] > counts[2]
 
 
-def test_whether_longer_is_better_depends_on_the_streams():
-    """Share of streams on which the 50 % schedule ends below the 10 % one, for two draws of 60."""
-    task = published_task()
-    shares = []
-    for seed in (2023, 4023):
+PRINTED = 99_599
+SCHEDULES = {"10 %": (0.1, 4.8), "50 %": (0.5, 1.5), "10 %, same": (0.1, 1.5)}
+
+
+def published_schedule(name, steps=100_001):
+    """The step is divided after it was taken, as in the public code."""
+    (at, by), lr = SCHEDULES[name], np.full(steps, 0.282)
+    lr[int(at * 100_001) + 1 :] /= by
+    return lr
+
+
+def held_out(task, beta):
+    return ((beta @ task.x_test.T - task.y_test) ** 2).mean(axis=-1) / 2
+
+
+def test_the_published_small_step_run():
+    """By the loop of the public code on rounded data, and by the package: seven digits."""
+    task, order = published_task(), np.random.RandomState(1)
+    u, v, taken = 0.1 * np.ones(200), np.zeros(200), []
+    for _ in range(PRINTED):
+        i = order.randint(80)
+        step = 0.25 * (task.x[i] @ (u * v) - task.y[i]) * task.x[i]
+        u, v = u - step * v, v - step * u
+        taken.append(i)
+    runs = train_diagonal(task.x, task.y, constant(0.25, PRINTED), order=taken)
+    for beta in (u * v, runs.beta[0, -1]):
+        assert held_out(task, beta) == pytest.approx(0.003528621943603826, rel=2e-7)
+        loss = ((task.x @ beta - task.y) ** 2).sum() / 160
+        assert loss == pytest.approx(1.4216162873995314e-06, rel=2e-7)
+
+
+def test_published_gradient_descent():
+    task = published_task(40, 100)
+    runs = train_diagonal(task.x, task.y, constant(2.0, PRINTED), batch=None)
+    assert held_out(task, runs.beta[0, -1]) == pytest.approx(0.16824144824688485, rel=1e-7)
+
+
+def test_rounding_decides_at_the_large_step_and_not_at_the_small():
+    task, order = published_task(), np.random.RandomState(1).randint(80, size=100_001)
+    spread = {}
+    for lr in (0.25, 0.282):
         ends = [
             train_diagonal(
-                task.x,
-                task.y,
-                step_decay(0.282, 100_001, at=at, by=by),
-                runs=60,
-                rng=generator(seed),
-            )
-            for at, by in ((0.1, 4.8), (0.5, 1.5))
+                task.x, task.y, constant(lr, 20_000), u0=0.1 * (1 + k * 1e-15), order=order[:20_000]
+            ).beta[0, -1]
+            for k in range(5)
         ]
-        short, long = (runs.loss(task.x_test, task.y_test)[:, -1] for runs in ends)
-        shares.append((long < short)[~ends[1].diverged].mean())
-    assert shares[1] < 0.5 < shares[0]
+        spread[lr] = np.ptp(ends, axis=0).max()
+    assert spread[0.25] < 1e-12
+    assert not spread[0.282] < 0.01  # a copy may diverge: NaN
+
+
+def test_whether_longer_is_better_depends_on_the_streams():
+    """Of 400 streams more than half end lower with the 50 % schedule, and far from all do."""
+    task = published_task()
+    short, long = (
+        held_out(
+            task,
+            train_diagonal(
+                task.x, task.y, published_schedule(name), runs=400, rng=generator(1),
+                record=[PRINTED],
+            ).beta[:, 0],
+        )
+        for name in ("10 %", "50 %")
+    )  # fmt: skip
+    logs = np.log(short / long)
+    logs = logs[~np.isnan(logs)]
+    assert logs.size > 150
+    wins = binomtest(int((logs > 0).sum()), logs.size).proportion_ci()
+    assert 0.5 < wins.low < wins.high < 0.75
+    assert 1 < np.exp(np.median(logs)) < 2  # published: 4.3
+
+
+def test_a_long_phase_needs_time_after_it():
+    """With one divisor the longer schedule loses at the published end, and wins later."""
+    task, looks = published_task(), [PRINTED, 500_000]
+    ends = {}
+    for name in SCHEDULES:
+        lr = published_schedule(name, 500_000)
+        runs = train_diagonal(task.x, task.y, lr, runs=40, rng=generator(2), record=looks)
+        ends[name] = held_out(task, runs.beta)
+    long = ends["50 %"]
+    stays = ~np.isnan(long[:, 0])
+    assert stays.sum() > 10
+    same, published = ends["10 %, same"], ends["10 %"]
+    assert (long < same)[stays, 0].mean() < 0.2
+    assert (long < same)[stays, 1].mean() > 0.8
+    assert np.median((published / long)[stays, 1]) > 10
+    assert long[stays, 1].max() < 1e-5  # on the way to the teacher
+
+
+def test_more_data_sets_gain_from_longer_schedules():
+    """At the published ratio to the threshold, one run each."""
+    logs = []
+    for stream in generator(3).spawn(80):
+        task = sparse_regression(80, 200, 20, rng=stream)
+        scale = own_threshold(task) / 0.2642
+        ends = [
+            train_diagonal(
+                task.x, task.y, scale * published_schedule(name), rng=generator(4), record=[PRINTED]
+            ).beta[0, 0]
+            for name in ("10 %", "50 %")
+        ]
+        logs.append(np.log(np.divide(*(held_out(task, beta) for beta in ends))))
+    logs = np.array(logs)[~np.isnan(logs)]
+    assert logs.size > 40
+    assert 0.5 < (logs > 0).mean() < 0.85
+    assert 1 < np.exp(np.median(logs)) < 3
 
 
 def test_large_steps_hurt_gradient_descent_and_help_sgd():

@@ -145,6 +145,7 @@ CALLS: dict[str, dict] = {
         "l0_above": 1e-50,
         "rank_above": 1e-15,
     },
+    "sgd.exponential_warmup": {"lr": 0.1, "steps": 4, "until": 0.5, "base": 1.05},
     "sgd.gaussian_start": {"network": NETWORK, "scales": [1.0, 0.5], "rng": Drawn, "runs": 2},
     "sgd.gradient_covariance": {
         "jacobian": SPARSE["x"],
@@ -181,8 +182,10 @@ CALLS: dict[str, dict] = {
     },
     "sgd.sparse_regression": {"n": 4, "d": 5, "r": 2, "n_test": 3, "rng": Drawn},
     "sgd.sqrt_warmup": {"lr": 0.1, "steps": 4, "until": 0.5, "factor": 5.0, "by": 2.0},
+    "sgd.exponential_warmup": {"lr": 0.1, "steps": 10, "until": 0.5},
     "sgd.stability_threshold": {"jacobian": SPARSE["x"]},
-    "sgd.step_decay": {"lr": 0.1, "steps": 4, "at": [0.5], "by": [2.0]},
+    "sgd.stationary_covariance": {"jacobian": SPARSE["x"], "lr": 0.1, "label_noise": 0.1},
+    "sgd.step_decay": {"lr": 0.1, "steps": 4, "at": [0.5], "by": [2.0], "delay": 1},
     "sgd.three_layer_task": {"rng": Drawn},
     "sgd.train_diagonal": {
         **SPARSE,

@@ -297,6 +297,15 @@ def test_blocks_far_from_zero_do_not_cancel():
     assert found.effective_rank == pytest.approx(plain(w, True)[1], rel=1e-8)
 
 
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_spread_is_the_energy_about_the_means(seed, blocks):
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((12, 5)) + rng.uniform(-9, 9, 5)
+    expected = ((w - w.mean(axis=0)) ** 2).sum() / (w**2).sum()
+    assert measure(w).spread == pytest.approx(expected, rel=1e-12)
+    assert measure(iter(np.array_split(w, blocks))).spread == pytest.approx(expected, rel=1e-12)
+
+
 def test_part_of_the_units():
     """The standard error is the spread over draws; without copies the mean is right."""
     features = np.maximum(np.random.default_rng(0).standard_normal((60, 300)) - 1.0, 0)
@@ -341,11 +350,14 @@ def test_degenerate_matrices_have_a_result_and_a_note():
     nothing = measure(np.zeros((4, 3)))
     assert nothing.notes == ("all entries are zero: no direction is used",)
     assert (nothing.coefficient, nothing.modes, nothing.stable_rank, nothing.rank) == (0, 0, 0, 0)
-    assert np.isnan(nothing.entropy)
+    assert np.isnan(nothing.entropy) and nothing.spread == 0
     constant = measure(np.full((7, 3), 0.1), centred=True)
-    assert (constant.modes, constant.rank, constant.coefficient) == (0, 0, 1)
+    assert (constant.modes, constant.rank, constant.coefficient, constant.spread) == (0, 0, 1, 0)
     assert constant.notes == ("constant over the samples: centred, no direction is used",)
     assert measure(np.full((7, 3), 0.1)).rank == 1
+    dust = measure(1 + 1e-4 * np.eye(4))
+    assert dust.notes == ("units hardly vary: 2e-09 of the energy is about their means",)
+    assert measure(1 + np.eye(4)).notes == ()
     assert measure(np.full((900, 600), 0.1), centred=True).rank == 0
     assert measure(np.full((600, 900), 0.1), centred=True).rank == 0
     single = measure([[1.0, 2.0]])

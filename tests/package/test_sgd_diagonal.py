@@ -17,6 +17,7 @@ from dlnlib.sgd import (
     implicit_bias,
     sparse_regression,
     stability_threshold,
+    stationary_covariance,
     step_decay,
     train_diagonal,
 )
@@ -325,6 +326,23 @@ def test_stability_threshold_bounds():
     assert 2 / (rows**2).sum(axis=1).max() <= stability_threshold(rows) <= descent
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (4, 6)])
+@pytest.mark.parametrize("part", [0.1, 0.9])
+def test_stationary_covariance_is_a_fixed_point_of_sgd(shape, part):
+    """The mean over samples of a step with a noisy label, written out, leaves it as it is."""
+    rows, q = generator(6).standard_normal(shape), 0.3
+    lr = part * stability_threshold(rows)
+    covariance, squares = stationary_covariance(rows, lr, label_noise=q)
+    stepped = []
+    for a in rows:
+        kept = np.eye(shape[1]) - lr * np.outer(a, a)
+        stepped.append(kept @ covariance @ kept.T + (lr * q) ** 2 * np.outer(a, a))
+    np.testing.assert_allclose(np.mean(stepped, axis=0), covariance, atol=1e-13)
+    np.testing.assert_allclose(squares, (rows @ covariance * rows).sum(axis=1) + q**2)
+    off = np.eye(shape[1]) - np.linalg.pinv(rows) @ rows
+    assert np.abs(off @ covariance).max() < 1e-14
+
+
 def test_sparse_regression():
     task = sparse_regression(50, 20, 4, n_test=30, rng=generator(1))
     assert (task.x.shape, task.x_test.shape) == ((50, 20), (30, 20))
@@ -364,6 +382,9 @@ X, Y, LR = [[1.0, 2.0], [0.0, 1.0]], [1.0, 2.0], [0.1, 0.1]
         (lambda: basis_pursuit([[1.0, 1.0]] * 2, [1.0, 2.0]), "no solution"),
         (lambda: diagonal_flow([1.0, 0.0], X, Y), "must not decrease"),
         (lambda: stability_threshold([[0.0]]), "jacobian is zero"),
+        (lambda: stationary_covariance([[0.0]], 0.1, label_noise=1.0), "jacobian is zero"),
+        (lambda: stationary_covariance([[1.0]], 2.0, label_noise=1.0), "below the stability"),
+        (lambda: stationary_covariance([[1.0]], 0.0, label_noise=1.0), "must be positive"),
     ],
 )
 def test_bad_inputs(call, message):

@@ -21,6 +21,18 @@ def test_step_decay_as_a_loop():
     assert step_decay(0.282, steps, at=0.3, by=3.4).tolist() == expected
 
 
+def test_delayed_decay_as_the_public_loop_of_diagonal_networks():
+    """There the step is divided after it was taken."""
+    steps, lr, taken = 101, 0.282, []
+    for k in range(steps):
+        taken.append(lr)
+        if k == int(0.3 * steps):
+            lr /= 3.4
+    assert step_decay(0.282, steps, at=0.3, by=3.4, delay=1).tolist() == taken
+    assert step_decay(0.282, steps, at=0.3, by=3.4).tolist() != taken
+    assert step_decay(1.0, 3, at=0, by=2, delay=5).tolist() == [1.0] * 3
+
+
 def test_several_decays_compound():
     schedule = step_decay(1.0, 10, at=[0.5, 0.9], by=[2, 5])
     np.testing.assert_allclose(schedule, [1.0] * 5 + [0.5] * 4 + [0.1])
@@ -69,6 +81,7 @@ def test_one_dimensional_setting():
         (lambda: step_decay(0.1, 3, at=1.5, by=2), "share of the run"),
         (lambda: step_decay(0.1, 3, at=[0.1, 0.2], by=2), "one divisor per moment"),
         (lambda: step_decay(0.1, 3, at=0.1, by=0), "must be positive"),
+        (lambda: step_decay(0.1, 3, at=0.1, by=2, delay=-1), "before its moment"),
         (lambda: linear_warmup(0.1, 3, until=-1, factor=2, by=2), "until must lie in"),
         (lambda: sqrt_warmup(0.1, 3, until=0.1, factor=0, by=2), "factor must be positive"),
     ],
