@@ -1,9 +1,10 @@
 """The published runs from their seeds, by the random numbers of PyTorch without PyTorch.
 
 The CPU generator of PyTorch is the Mersenne Twister, seeded as NumPy's old one; only the way from
-32 random bits to uniform and normal numbers is its own.  Results are rounded to single precision,
-in which PyTorch computes; rounding also hides the last digits of logarithm and cosine, which depend
-on the machine.
+32 random bits to uniform and normal numbers is its own.  PyTorch computes in single precision, and
+so do we here, though in arrays of doubles: after each step the result is rounded.  Only in its
+roots, logarithms and cosines may the last bits of PyTorch differ; there they also depend on the
+machine, where ours are rounded correctly.
 """
 
 import math
@@ -24,8 +25,8 @@ from dlnlib.sgd.tasks import (
     TWO_LAYERS_TEACHER,
     ReLUTask,
     line_from,
-    three_layers_from,
-    two_layers_from,
+    three_layers_on,
+    two_layers_on,
 )
 
 
@@ -59,13 +60,13 @@ class TorchNumbers:
         n = math.prod(shape)
         if n < 16:
             numbers = [self._one_normal() for _ in range(n)]
-            return single(scale * single(numbers)).reshape(shape)
+            return single(single(scale) * single(numbers)).reshape(shape)
         numbers = self.uniform(n)
         for first in range(0, n - 15, 16):
             numbers[first : first + 16] = _box_muller(numbers[first : first + 16])
         if n % 16:
             numbers[-16:] = _box_muller(self.uniform(16))
-        return single(scale * single(numbers)).reshape(shape)
+        return single(single(scale) * numbers).reshape(shape)
 
     def _one_normal(self) -> float:
         if self._spare is not None:
@@ -98,8 +99,39 @@ class TorchNumbers:
 
 
 def _box_muller(uniform: Float[np.ndarray, "16"]) -> Float[np.ndarray, "16"]:
-    radius, angle = np.sqrt(-2 * np.log(1 - uniform[:8])), 2 * math.pi * uniform[8:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    radius = single(np.sqrt(-2 * single(np.log(1 - uniform[:8]))))
+    angle = single(single(2 * math.pi) * uniform[8:])
+    return single(np.tile(radius, 2) * single([*np.cos(angle), *np.sin(angle)]))
+
+
+def single_sphere(rows: ArrayLike) -> Float[np.ndarray, "n d"]:
+    """Rows of norm 1 in single precision; PyTorch begins each sum with the last column."""
+    rows = single(rows)
+    total = 0.0
+    for column in np.roll(rows, 1, axis=1).T:
+        total = single(total + single(column**2))
+    return single(rows / single(np.sqrt(total))[:, None])
+
+
+def single_outputs(
+    network: ReLUNetwork, theta: ArrayLike, x: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n"]:
+    """Predictions in single precision, one term after another, the bias last."""
+    for layer, (weight, bias) in enumerate(
+        zip(network.weights(theta), network.bias_vectors(theta), strict=True)
+    ):
+        inputs, x = x if layer == 0 else np.maximum(x, 0), np.zeros((len(x), len(weight)))
+        for j in range(weight.shape[1]):
+            x = single(x + single(inputs[:, j, None] * weight[:, j]))
+        if bias is not None:
+            x = single(x + bias)
+    return x[:, 0]
+
+
+def _taught(network: ReLUNetwork, teacher: ArrayLike, x: ArrayLike, x_test: ArrayLike) -> tuple:
+    """Samples on the sphere with their labels, and fresh ones."""
+    x, x_test = single_sphere(x), single_sphere(x_test)
+    return x, single_outputs(network, teacher, x), x_test, single_outputs(network, teacher, x_test)
 
 
 def published_run(
@@ -117,9 +149,8 @@ def published_run(
     Returns
     -------
     task : ReLUTask
-        With the published data.  The test inputs of the line are ours: theirs are not known.
+        With the published data, test inputs and labels, in single precision like the start.
     start : (P,) ndarray
-        Rounded to single precision like the data, since PyTorch works in it.
     order : (steps,) ndarray
         The sample of each iteration.
 
@@ -130,12 +161,13 @@ def published_run(
     ((50, 5), (181,), [42, 40, 7, 28])
     """
     make, seed = _PUBLISHED[as_choice("name", name, _PUBLISHED)]
-    weights = TorchNumbers(stream(seed)), TorchNumbers(stream(seed + 1))
-    task = make(*weights, stream(seed + 1))
-    arrays = {key: getattr(task, key) for key in ("x", "y", "x_test", "y_test")}
-    task = replace(task, **{key: single(v) for key, v in arrays.items() if v is not None})
-    drawn, steps = stream(seed), len(next(iter(task.lr.values())))
+    student, teacher = TorchNumbers(stream(seed)), TorchNumbers(stream(seed + 1))
+    task, drawn = make(student, teacher, stream(seed + 1)), stream(seed)
+    steps = len(next(iter(task.lr.values())))
     order = [drawn.choice(len(task.x), size=1, replace=False)[0] for _ in range(steps)]
+    if task.y_test is None:  # the public code draws them where the samples were drawn from
+        x_test = single(drawn.uniform(task.x.min(), task.x.max(), (300, 1)))
+        task = replace(task, x_test=x_test)
     return task, task.starts(None, 1)[0], np.array(order)
 
 
@@ -144,21 +176,26 @@ def _published_line(student, teacher, data) -> ReLUTask:
     signs = 2 * np.round(student.uniform(100)) - 1
     bias, above = student.normal(100, scale=2.5), student.normal(1, 100, scale=4.0)
     start = LINE.pack([2.5 * signs[:, None], above], [bias, None])
-    return line_from(data.uniform(-1.305, 1.445, (300, 1)), lambda rng, runs: start[None])
+    task = line_from(np.empty((0, 1)), lambda rng, runs: start[None])
+    return replace(task, x=single(task.x), y=single(task.y))
 
 
 def _published_two(student, teacher, data) -> ReLUTask:
     samples = data.standard_normal((15, 2)), data.standard_normal((1000, 2))
-    weights, _ = teacher.gaussian_network(TWO_LAYERS_TEACHER, [1.0, 1.0])
+    (w, a), _ = teacher.gaussian_network(TWO_LAYERS_TEACHER, [1.0, 1.0])
+    drawn = TWO_LAYERS_TEACHER.pack([single_sphere(w), np.sign(a)])
     start = TWO_LAYERS.pack(*student.gaussian_network(TWO_LAYERS, [0.5, 0.0]))
-    return two_layers_from(*samples, *weights, lambda rng, runs: start[None])
+    return two_layers_on(
+        *_taught(TWO_LAYERS_TEACHER, drawn, *samples), lambda rng, runs: start[None]
+    )
 
 
 def _published_three(student, teacher, data) -> ReLUTask:
     samples = data.standard_normal((50, 5)), data.standard_normal((1000, 5))
     drawn = THREE_LAYERS_TEACHER.pack(*teacher.gaussian_network(THREE_LAYERS_TEACHER, [1.0] * 3))
     start = THREE_LAYERS.pack(*student.gaussian_network(THREE_LAYERS, [0.8] * 3))
-    return three_layers_from(*samples, drawn, lambda rng, runs: start[None])
+    data = _taught(THREE_LAYERS_TEACHER, drawn, *samples)
+    return three_layers_on(*data, lambda rng, runs: start[None])
 
 
 _PUBLISHED = {

@@ -171,17 +171,15 @@ def two_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     >>> task.x.shape, task.network.widths, list(task.lr)
     ((15, 2), (2, 20, 1), ['small', '10 %', '30 %', '50 %'])
     """
-    normal = rng.standard_normal
-    samples = normal((15, 2)), normal((1000, 2))
-    weights, starts = (normal((3, 2)), normal((1, 3))), _gaussian(TWO_LAYERS, [0.5, 0.0])
-    return two_layers_from(*samples, *weights, starts)
-
-
-def two_layers_from(x, x_test, w, a, starts) -> ReLUTask:
-    """`two_layer_task` from points and the weights of a teacher, before all are scaled."""
-    steps, (x, x_test, w) = 14_126, (_sphere(rows) for rows in (x, x_test, w))
-    teacher = TWO_LAYERS_TEACHER.pack([w, np.sign(a)])
+    x, x_test, w = (_sphere(rng.standard_normal(shape)) for shape in ((15, 2), (1000, 2), (3, 2)))
+    teacher = TWO_LAYERS_TEACHER.pack([w, np.sign(rng.standard_normal((1, 3)))])
     y, y_test = (TWO_LAYERS_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
+    return two_layers_on(x, y, x_test, y_test, _gaussian(TWO_LAYERS, [0.5, 0.0]))
+
+
+def two_layers_on(x, y, x_test, y_test, starts) -> ReLUTask:
+    """`two_layer_task` on given samples."""
+    steps = 14_126
     lr = {"small": constant(0.13, steps)} | {
         f"{100 * share:.0f} %": step_decay(0.455, steps, at=share, by=by)
         for share, by in ((0.1, 2), (0.3, 4), (0.5, 5))
@@ -208,18 +206,18 @@ def three_layer_task(*, rng: np.random.Generator) -> ReLUTask:
     >>> task.x.shape, task.network.widths, list(task.lr)
     ((50, 5), (5, 10, 10, 1), ['small', '10 %', '30 %', '50 %'])
     """
-    samples = rng.standard_normal((50, 5)), rng.standard_normal((1000, 5))
-    task = None
-    while task is None or not 0.25 < task.y.var() < 1.25:
+    x, x_test = (_sphere(rng.standard_normal((samples, 5))) for samples in (50, 1000))
+    y = np.zeros(50)
+    while not 0.25 < y.var() < 1.25:
         teacher = gaussian_start(THREE_LAYERS_TEACHER, 1.0, rng=rng)[0]
-        task = three_layers_from(*samples, teacher, _gaussian(THREE_LAYERS, 0.8))
-    return task
+        y = THREE_LAYERS_TEACHER.predict(teacher, x)
+    y_test = THREE_LAYERS_TEACHER.predict(teacher, x_test)
+    return three_layers_on(x, y, x_test, y_test, _gaussian(THREE_LAYERS, 0.8))
 
 
-def three_layers_from(x, x_test, teacher, starts) -> ReLUTask:
-    """`three_layer_task` from points, before they are scaled, and a teacher."""
-    steps, (x, x_test) = 10_001, (_sphere(rows) for rows in (x, x_test))
-    y, y_test = (THREE_LAYERS_TEACHER.predict(teacher, inputs) for inputs in (x, x_test))
+def three_layers_on(x, y, x_test, y_test, starts) -> ReLUTask:
+    """`three_layer_task` on given samples."""
+    steps = 10_001
     lr = {"small": constant(0.011, steps)} | {
         f"{100 * share:.0f} %": sqrt_warmup(0.04, steps, until=share, by=by)
         for share, by in ((0.1, 3.5), (0.3, 2.5), (0.5, 5))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlnlib.sgd import ReLUNetwork, gaussian_start, line_task, train_relu
-from dlnlib.sgd.published import TorchNumbers
+from dlnlib.sgd import ReLUNetwork, gaussian_start, line_task, published_run, train_relu
+from dlnlib.sgd.published import TorchNumbers, single_outputs, single_sphere
 
 SHAPES = [
     ((1, 100, 1), (True, False)),
@@ -295,6 +295,36 @@ def test_numbers_of_pytorch():
     many = TorchNumbers(bits(5)).normal(20, scale=2.0)
     shown = [1.8423299, 0.51888716, -1.7119213, -1.7013793, -0.12966268, -0.60176563]
     np.testing.assert_allclose(many[:6] / 2, shown, rtol=1e-6)
+
+
+def test_single_precision_of_pytorch():
+    """Labels, test inputs, biases and weights as PyTorch computes them, within two last bits."""
+    bits = np.random.RandomState
+    three, start, _ = published_run("three layers", bits)
+    two, _, _ = published_run("two layers", bits)
+    line, on_line, _ = published_run("line", bits)
+    pairs = (
+        (three.y, [-0.6163104772567749, 0.9799110293388367, 0.3886445164680481]),
+        (two.y, [0.9664443135261536, -0.5861672163009644, 0.4439995288848877]),
+        (line.x_test[:, 0], [-0.09207441657781601, -0.7503416538238525, 1.2316960096359253]),
+        (line.network.bias_vectors(on_line)[0], [3.0247628688812256, 1.3201212882995605]),
+        (three.network.weights(start)[0][0], [0.06292812526226044, -0.4254462718963623]),
+    )
+    for ours, theirs in pairs:
+        ours = ours[: len(theirs)]
+        assert (ours == ours.astype(np.float32)).all()
+        off = ours.astype(np.float32).view(np.int32) - np.float32(theirs).view(np.int32)
+        assert np.abs(off).max() <= 2
+
+
+def test_labels_in_single_precision():
+    """Within a rounding per term of those in double precision, and not equal to them."""
+    network, theta, x, _ = example((4, 6, 5, 1), True, n=300)
+    x, theta = single_sphere(x), theta[0].astype(np.float32).astype(float)
+    np.testing.assert_allclose((x**2).sum(axis=1), 1, atol=3e-7)
+    exact, ours = network.predict(theta, x), single_outputs(network, theta, x)
+    np.testing.assert_allclose(ours, exact, atol=1e-5)
+    assert (ours != exact.astype(np.float32)).any()
 
 
 # Found by changing the package a little and asking whether a test notices: `make mutants`.
