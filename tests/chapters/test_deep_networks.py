@@ -140,13 +140,11 @@ def test_the_control_errs_no_more_than_the_sparsest_network(ends):
     assert error.loc[MEDIUM].mean() < error.loc[SMALL].mean() - noise / 2
 
 
-def test_the_coefficient_moves_in_the_first_phase_only():
-    """Between the division of the steps and the end it changes little."""
-    shares = MAIN["schedule"].str.extract(r", (\d+) %")[0].astype(float) / 100
-    rows = MAIN.assign(cut=shares).dropna(subset="cut")
-    at = rows[rows["epoch"] == (rows["cut"] * rows["epochs"]).round()]
+def test_the_coefficient_rests_from_six_tenths_of_a_run():
+    """It falls while the loss is high, which may outlast the division of the steps."""
     keys = ["schedule", "trial"]
-    final = rows[rows["epoch"] == rows["epochs"]].set_index(keys)["block4_0.95"]
-    change = final - at.set_index(keys)["block4_0.95"]
+    at = MAIN[MAIN["epoch"] == (0.6 * MAIN["epochs"]).round()].set_index(keys)["block4_0.95"]
+    final = MAIN[MAIN["epoch"] == MAIN["epochs"]].set_index(keys)["block4_0.95"]
+    change = (final - at).loc[final.index]
     assert change.notna().all()
-    assert change.abs().max() < 0.08
+    assert change.abs().max() < 0.05
