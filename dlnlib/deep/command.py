@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,11 +37,17 @@ def train_all(
     calls = [call(run, KEPT, folder=folder, download=download) for run in runs]
     done = joblib.Parallel(n_jobs=jobs, return_as="generator")(calls)
     table = run_table(runs, [*tqdm(done, "runs", total=len(runs))])
-    table.attrs |= {
-        "version": f"dlnlib {__version__}, torch {torch.__version__}",
-        "machine": platform.processor() or platform.machine(),
-    }
+    table.attrs |= {"version": f"dlnlib {__version__}", "machine": machine()}
     return table
+
+
+def machine() -> str:
+    """What decides the last digits: PyTorch, and the processor's name and arithmetic."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    names = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE) or [platform.processor()]
+    kinds = sorted(set(re.findall(r"\b(?:amx|avx512)_\w+", text)))
+    return ", ".join([f"torch {torch.__version__}", names[0], *kinds])
 
 
 def compare(table: pd.DataFrame, published: pd.DataFrame) -> str:

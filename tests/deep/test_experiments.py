@@ -155,7 +155,8 @@ def test_the_command_trains_and_compares(tmp_path, monkeypatch, capsys):
     assert "1 runs" in capsys.readouterr().out
     table = read_csv(tmp_path / "_build" / "deep" / "digits-22.csv")
     assert table["epoch"].tolist() == [0, 1, 2]
-    assert "torch" in table.attrs["version"]
+    assert table.attrs["machine"] == module.machine()
+    assert "torch" in module.machine()
 
 
 @pytest.mark.parametrize(
