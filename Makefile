@@ -15,6 +15,7 @@ TRIALS := 1
 JOBS := 1
 SETTINGS :=
 DOWNLOAD :=
+PUBLISH :=
 PORT := 8000
 UPGRADE :=
 # How many mutants, chosen by which seed, of which files (all rooms by default).
@@ -135,7 +136,7 @@ $(DEEP): $(READY) requirements-deep.txt
 
 deep: $(DEEP)  ## train DenseNets, go on after a kill (DATA=cifar10 DEPTH=100 TRIALS=1 JOBS=2 DOWNLOAD=yes)
 	@$(BIN)/python -m dlnlib.deep --data $(DATA) --depth $(DEPTH) --trials $(TRIALS) --jobs $(JOBS) \
-	  $(if $(DOWNLOAD),--download) $(if $(SETTINGS),--settings $(SETTINGS))
+	  $(if $(DOWNLOAD),--download) $(if $(PUBLISH),--publish) $(if $(SETTINGS),--settings $(SETTINGS))
 
 deeptest: $(DEEP)  ## the tests that need PyTorch
 	@$(BIN)/python -m pytest $(SHARED) dlnlib/deep tests/deep

@@ -37,6 +37,9 @@ def train_all(
     calls = [call(run, KEPT, folder=folder, download=download) for run in runs]
     done = joblib.Parallel(n_jobs=jobs, return_as="generator")(calls)
     table = run_table(runs, [*tqdm(done, "runs", total=len(runs))])
+    command = "make deep DATA=... DEPTH=... TRIALS=... SETTINGS=... PUBLISH=yes"
+    table.attrs |= {"command": command, "function": "dlnlib.deep.experiments.run_rows"}
+    table.attrs |= {"seed": "the column trial"}
     table.attrs |= {"version": f"dlnlib {__version__}", "machine": machine()}
     return table
 
@@ -69,6 +72,26 @@ def compare(table: pd.DataFrame, published: pd.DataFrame) -> str:
     )
 
 
+def publish(table: pd.DataFrame) -> None:
+    """Put the runs of a table in the place of the same runs of the book, or beside the others."""
+    runs = [key for key in PARAMETERS if key != "schedule"]
+    head = table.attrs
+    if TABLE.exists():
+        book = read_csv(TABLE)
+        head = book.attrs
+        if head["machine"] != table.attrs["machine"]:
+            raise ValueError(
+                f"{TABLE} was made on another machine ({head['machine']}): make all of its runs "
+                "here, in its place, or none"
+            )
+        new = table[PARAMETERS].drop_duplicates()
+        others = book.merge(new, how="left", indicator=True)["_merge"] == "left_only"
+        table = pd.concat([book[others.to_numpy()], table])
+    table = table.sort_values(runs, kind="stable").reset_index(drop=True)
+    table.attrs = dict(head)
+    write_csv(TABLE, table)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, write ``_build/deep/<data>-<depth>.csv``, and say how it compares.
 
@@ -92,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--trials", type=int, default=1)
     add("--epochs", type=int, help="by default those of the book")
     add("--jobs", type=int, default=1, help="processes")
+    add("--publish", action="store_true", help=f"put the runs into {TABLE}")
     add("--folder", default="data", help="of the archives of pictures")
     add("--download", action="store_true", help="fetch an archive that is missing")
     given = parser.parse_args(arguments)
@@ -109,4 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{target}: {len(runs)} runs")
     if TABLE.exists():
         print(compare(table, read_csv(TABLE)))
+    if given.publish:
+        publish(table)
+        print(f"{TABLE} holds them")
     return 0

@@ -148,6 +148,26 @@ def test_a_table_reads_back_as_it_is(rows, tmp_path):
     assert module.compare(table, again.assign(trial=7)) == "The book has no such runs."
 
 
+def test_published_runs_replace_their_own_and_stand_beside_the_others(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", tmp_path / "tables" / "table.csv")
+    monkeypatch.setattr(module, "run_rows", lambda *_, **__: rows)
+    monkeypatch.setattr(module, "KEPT", tmp_path)
+    one, two = SMALL, replace(SMALL, lr=0.2)
+    module.publish(module.train_all([one, two]))
+    again = module.train_all([replace(SMALL, trial=1), one])
+    again.loc[again["trial"] == 0, "loss"] = 7.0
+    module.publish(again)
+    table = read_csv(module.TABLE)
+    assert table["schedule"].tolist() == ["0.2, constant"] * 3 + ["0.1, constant"] * 6
+    assert table["trial"].tolist() == [0] * 6 + [1] * 3
+    assert (table["loss"] == 7).tolist() == [False] * 3 + [True] * 3 + [False] * 3
+    other = module.train_all([one])
+    other.attrs["machine"] = "another"
+    with pytest.raises(ValueError, match="made on another machine"):
+        module.publish(other)
+    assert read_csv(module.TABLE).equals(table)
+
+
 def test_the_command_trains_and_compares(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "planned_runs", lambda *_, **__: [SMALL])
