@@ -17,8 +17,7 @@ from dlnlib.deep.densenet import DenseNet
 from dlnlib.deep.images import load_images
 from dlnlib.deep.training import SETTINGS, Standard, step_sizes, train_epochs
 from dlnlib.deep.watch import watch
-from dlnlib.entropy import effective_modes
-from dlnlib.measures import feature_sparsity, numerical_rank
+from dlnlib.measures import feature_sparsity, measure
 
 #: Layers whose activations are measured: the end of block 3, and of block 4 before pooling.
 LAYERS = ("block3", "block4")
@@ -186,7 +185,7 @@ def run_rows(
             batch=batch,
             setting=setting,
             streams=streams,
-            measure=lambda net, epoch: measure(net, data, epoch, run.epochs),
+            measure=lambda net, epoch: measured(net, data, epoch, run.epochs),
             checkpoint=None if checkpoints is None else Path(checkpoints, f"{run.name}.pt"),
             label=f"{run.data}, trial {run.trial}, {run.schedule}",
         )
@@ -203,7 +202,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def measure(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict[str, float]:
+def measured(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dict[str, float]:
     """Entries of a row at the records, and none between them."""
     if epoch not in {math.ceil(share * epochs) for share in RECORDS}:
         return {}
@@ -230,16 +229,14 @@ def _of_features(z: np.ndarray, name: str, ends: bool) -> dict[str, float]:
         for rho in CORRELATIONS if ends else (0.95,):
             key = f"{name}_{rho:g}" + "_scaled" * scaled
             found[key] = feature_sparsity(z, correlation=rho, normalise=scaled)
-    gram = z @ z.T if len(z) < z.shape[1] else z.T @ z
-    return found | _of_spectrum(gram, name)
+    return found | _of_spectrum(z, name)
 
 
-def _of_spectrum(gram: np.ndarray, name: str) -> dict[str, float]:
+def _of_spectrum(matrix: np.ndarray, name: str) -> dict[str, float]:
     """Effective modes with the powers 2 and 1, and rank; no modes where all is zero."""
-    s = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))
-    squares, first = (effective_modes(s, power=q) for q in (2, 1)) if s.any() else (math.nan,) * 2
-    found = {"modes": float(squares), "modes1": float(first), "rank": int(numerical_rank(s, 1e-4))}
-    return {f"{name}_{key}": value for key, value in found.items()}
+    found = measure(matrix)
+    modes = (found.modes, found.effective_rank) if found.rank else (math.nan, math.nan)
+    return {f"{name}_modes": modes[0], f"{name}_modes1": modes[1], f"{name}_rank": found.rank}
 
 
 def _of_jacobian(network: nn.Module, data: Standard) -> dict[str, float]:
@@ -248,9 +245,7 @@ def _of_jacobian(network: nn.Module, data: Standard) -> dict[str, float]:
     for x, y in zip(data.x[:_PICTURES], data.y[:_PICTURES], strict=True):
         slopes = torch.autograd.grad(network(x[None])[0, y], parameters)
         rows.append(torch.cat([slope.ravel() for slope in slopes]))
-    phi = torch.stack(rows)
-    gram = sum(part.double() @ part.double().T for part in phi.split(2**20, dim=1))
-    return _of_spectrum(gram.cpu().numpy(), "jacobian")
+    return _of_spectrum(torch.stack(rows).cpu().numpy(), "jacobian")
 
 
 #: What decides a run, as columns of a table.

@@ -9,7 +9,7 @@ from torch import nn
 
 from dlnlib.deep import DenseNet, Run, Standard, load_images, planned_runs, run_rows
 from dlnlib.deep import command as module
-from dlnlib.deep.experiments import CORRELATIONS, LAYERS, RECORDS, measure, run_table
+from dlnlib.deep.experiments import CORRELATIONS, LAYERS, RECORDS, measured, run_table
 from dlnlib.studies.tables import read_csv
 
 SMALL = Run("digits", 10, 4, "basic", 0.1, None, trial=0, epochs=2, n=128)
@@ -62,7 +62,7 @@ def test_a_row_holds_what_its_names_say():
     images = load_images("digits").few(100, 60)
     data = Standard(images, "cpu")
     network = DenseNet(10, 4, 1, 10, rng=np.random.default_rng(0))
-    row = measure(network, data, 0, 10)
+    row = measured(network, data, 0, 10)
     network.eval()
     parts = list(network.children())
     names = [name for name, _ in network.named_children()]
@@ -94,7 +94,7 @@ def test_the_jacobian_is_that_of_the_true_classes_logit():
     images = load_images("digits").few(100, 60)
     data = Standard(images, "cpu")
     network = DenseNet(7, 2, 1, 10, rng=np.random.default_rng(0))
-    row = measure(network, data, 0, 10)
+    row = measured(network, data, 0, 10)
     network.eval()
     state = dict(network.named_parameters())
 
@@ -114,7 +114,7 @@ def test_a_layer_that_died_has_no_modes_and_fails_nothing():
     with torch.no_grad():
         network.norm4.weight.zero_()
         network.norm4.bias.fill_(-1)
-    row = measure(network, data, 0, 10)
+    row = measured(network, data, 0, 10)
     assert row["block4_0.95"] == row["block4_nonzero"] == row["block4_rank"] == 0
     assert np.isnan(row["block4_modes"])
 
@@ -124,7 +124,7 @@ def test_between_the_records_nothing_is_measured():
     asked = {round(share * 40) for share in RECORDS}
     assert {0, 2, 4, 40} <= asked
     for epoch in set(range(41)) - asked:
-        assert measure(network, data, epoch, 40) == {}
+        assert measured(network, data, epoch, 40) == {}
 
 
 def test_plans_hold_every_schedule_in_every_trial():
