@@ -240,6 +240,7 @@ def test_large_steps_on_other_tasks():
         assert coefficient > sparser
         assert aligned is None or 1 - pairs > aligned  # too few pairs among ten units
     assert np.median(three["small"][0] / three["50 %"][0]) > 1.5
+    assert (three["50 %"][0] < three["10 %"][0]).mean() > 0.65
     assert 0.95 < np.median(two["10 %"][0] / two["50 %"][0]) < 1.1
 
 
