@@ -237,12 +237,14 @@ def hyperbolic_entropy(
 
 
 def plain_coefficient(features: np.ndarray, threshold: float, *, normalise: bool = True) -> float:
-    """The feature sparsity coefficient by its definition, one pair of units at a time."""
+    """The feature sparsity coefficient by its definition, one unit after the other."""
     rows = [row / np.linalg.norm(row) if row.any() and normalise else row for row in features]
-    units = {j: column for j, column in enumerate(np.array(rows).T) if column.any()}
-    for j in sorted(units):
-        others = [column for k, column in units.items() if k != j]
-        pairs = [np.corrcoef(units[j], column)[0, 1] for column in others if np.ptp(column) > 1e-12]
-        if np.ptp(units[j]) > 1e-12 and any(abs(c) > threshold for c in pairs):
-            del units[j]
-    return sum(np.count_nonzero(column) for column in units.values()) / features.size
+    scaled = np.array(rows)
+    varies = np.flatnonzero(np.ptp(scaled, axis=0) > 1e-12)
+    alike = np.eye(scaled.shape[1], dtype=bool)
+    if len(varies):
+        alike[np.ix_(varies, varies)] = np.abs(np.corrcoef(scaled[:, varies].T)) > threshold
+    left = scaled.any(axis=0)
+    for j in np.flatnonzero(left):
+        left[j] = not any(alike[j, k] for k in np.flatnonzero(left) if k != j)
+    return np.count_nonzero(features[:, left]) / features.size

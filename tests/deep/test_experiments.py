@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import plain_coefficient
 from torch import nn
 
 from dlnlib.deep import DenseNet, Run, Standard, load_images, planned_runs, run_rows
@@ -46,18 +47,6 @@ def test_trials_are_paired_over_schedules(rows):
     np.testing.assert_equal(other[0], rows[0])
 
 
-def plain_coefficient(z, compared, rho):
-    """Units are dropped one after the other while another one that is left is much like them."""
-    live = z[:, z.any(axis=0)]
-    alike = np.abs(np.corrcoef(compared[:, z.any(axis=0)].T)) > rho
-    left = np.ones(live.shape[1], bool)
-    for j in range(left.size):
-        others = alike[j] & left
-        others[j] = False
-        left[j] = not others.any()
-    return (live[:, left] > 0).sum() / z.size
-
-
 def test_a_row_holds_what_its_names_say():
     images = load_images("digits").few(100, 60)
     data = Standard(images, "cpu")
@@ -85,9 +74,9 @@ def test_a_row_holds_what_its_names_say():
             assert row[f"{name}_{key}"] == pytest.approx(expected, rel=1e-3)
         assert row[f"{name}_rank"] == (s > 1e-4 * s[0]).sum()
         for rho in CORRELATIONS:
-            assert row[f"{name}_{rho:g}"] == pytest.approx(plain_coefficient(z, z, rho))
-            scaled = z / np.linalg.norm(z, axis=1, keepdims=True)
-            assert row[f"{name}_{rho:g}_scaled"] == pytest.approx(plain_coefficient(z, scaled, rho))
+            for suffix, scaled in (("", False), ("_scaled", True)):
+                expected = plain_coefficient(z, rho, normalise=scaled)
+                assert row[f"{name}_{rho:g}{suffix}"] == pytest.approx(expected)
 
 
 def test_the_jacobian_is_that_of_the_true_classes_logit():
