@@ -3,22 +3,34 @@
 import argparse
 import platform
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from dlnlib import __version__
-from dlnlib.deep.experiments import PARAMETERS, Run, planned_runs, run_rows, run_table
+from dlnlib.deep.densenet import DenseNet
+from dlnlib.deep.experiments import (
+    PARAMETERS,
+    Run,
+    one_thread,
+    planned_runs,
+    run_rows,
+    run_table,
+)
 from dlnlib.deep.images import ARCHIVES
-from dlnlib.deep.training import SETTINGS
+from dlnlib.deep.training import SETTINGS, has_fast_bfloat16
 from dlnlib.studies.tables import read_csv, write_csv
 
-#: The table of the chapter, and where the runs of the reader are kept.
+#: The tables of the chapter, and where the runs of the reader are kept.
 TABLE, KEPT = Path("chapters", "tables", "densenet.csv"), Path("_build", "deep")
+COSTS = TABLE.with_name("densenet_cost.csv")
+_NUMBERED = re.compile(r"machine \d+").fullmatch
 _EPOCHS = {("mnist5k", 22): 40, ("digits", 100): 20, ("tiny-imagenet", 100): 100}
 
 
@@ -45,19 +57,22 @@ def train_all(
 
 
 def machine() -> str:
-    """What decides the last digits: PyTorch, and the processor's name and arithmetic."""
+    """What decides the last digits: PyTorch, precision, the processor's name and arithmetic."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     names = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE) or [platform.processor()]
     kinds = sorted(set(re.findall(r"\b(?:amx|avx512)_\w+", text)))
-    return ", ".join([f"torch {torch.__version__}", names[0], *kinds])
+    gpu = torch.cuda.is_available()
+    precision = "bfloat16" if has_fast_bfloat16("cuda" if gpu else "cpu") else "float32"
+    processor = [torch.cuda.get_device_name()] if gpu else [names[0], *kinds]
+    return ", ".join([f"torch {torch.__version__}", precision, *processor])
 
 
 def compare(table: pd.DataFrame, published: pd.DataFrame) -> str:
     """How many rows are those of the book, and how far the others are from them."""
     keys = [*PARAMETERS, "epoch"]
     both = table.merge(published, on=keys, suffixes=("", " of the book"))
-    names = [c for c in table.columns if f"{c} of the book" in both]
+    names = [c for c in table.columns if f"{c} of the book" in both and c != "machine"]
     gaps = pd.DataFrame({c: (both[c] - both[f"{c} of the book"]).abs() for c in names})
     equal = int((gaps.fillna(0) == 0).all(axis=1).sum())
     if not len(both):
@@ -73,23 +88,64 @@ def compare(table: pd.DataFrame, published: pd.DataFrame) -> str:
 
 
 def publish(table: pd.DataFrame) -> None:
-    """Put the runs of a table in the place of the same runs of the book, or beside the others."""
-    runs = [key for key in PARAMETERS if key != "schedule"]
-    head = table.attrs
+    """Put the runs of a table in the place of the same runs of the book, or beside the others.
+
+    The header lists the machines, and the column ``machine`` has their numbers.  All schedules of a
+    trial come from one, since they are compared with each other.
+    """
+    head, own, books = dict(table.attrs), table.attrs["machine"], []
     if TABLE.exists():
         book = read_csv(TABLE)
-        head = book.attrs
-        if head["machine"] != table.attrs["machine"]:
-            raise ValueError(
-                f"{TABLE} was made on another machine ({head['machine']}): make all of its runs "
-                "here, in its place, or none"
-            )
+        head = dict(book.attrs)
         new = table[PARAMETERS].drop_duplicates()
         others = book.merge(new, how="left", indicator=True)["_merge"] == "left_only"
-        table = pd.concat([book[others.to_numpy()], table])
+        books = [book[others.to_numpy()]]
+    head.pop("machine", None)
+    known = {value: int(key.split()[1]) for key, value in head.items() if _NUMBERED(key)}
+    number = known.setdefault(own, len(known) + 1)
+    head[f"machine {number}"] = own
+    table = pd.concat([*books, table.assign(machine=number)])
+    trial = [key for key in PARAMETERS if key not in ("schedule", "batch")]
+    if (table.groupby(trial)["machine"].nunique() > 1).any():
+        raise ValueError(
+            f"{TABLE} has runs of these trials from another machine: make all schedules of a trial "
+            "here, in their place, or none"
+        )
+    runs = [key for key in PARAMETERS if key != "schedule"]
     table = table.sort_values(runs, kind="stable").reset_index(drop=True)
-    table.attrs = dict(head)
+    table.attrs = head
     write_csv(TABLE, table)
+
+
+def cost_table(
+    depths: Sequence[int] = (22, 40, 100), sizes: Sequence[int] = (8, 14, 32), repeats: int = 3
+) -> pd.DataFrame:
+    """Processor seconds of one thread per 1,000 pictures of a step, the fastest of some repeats."""
+    rows = []
+    for depth in depths:
+        for size in sizes:
+            batch, channels = (16, 3) if size == 32 else (64, 1)  # 32: memory
+            network = DenseNet(depth, 12, channels, 10, rng=np.random.default_rng(0))
+            network = network.to(memory_format=torch.channels_last)
+            x = torch.zeros(batch, channels, size, size).to(memory_format=torch.channels_last)
+            with one_thread():
+                seconds = min(_step_time(network, x) for _ in range(repeats + 1))
+            cost = float(f"{1000 * seconds / batch:.2g}")
+            rows.append({"depth": depth, "size": size, "batch": batch, "seconds": cost})
+    table = pd.DataFrame(rows)
+    table.attrs = {"command": "python -m dlnlib.deep --cost", "seed": "0"}
+    table.attrs |= {"function": "dlnlib.deep.command.cost_table", "machine": machine()}
+    table.attrs |= {"version": f"dlnlib {__version__}", "parameters": "depth, size, batch"}
+    return table
+
+
+def _step_time(network: DenseNet, x: torch.Tensor) -> float:
+    begun = time.process_time()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bfloat16("cpu")):
+        loss = network(x).logsumexp(dim=1).mean()
+    network.zero_grad()
+    loss.backward()
+    return time.process_time() - begun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,7 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--publish", action="store_true", help=f"put the runs into {TABLE}")
     add("--folder", default="data", help="of the archives of pictures")
     add("--download", action="store_true", help="fetch an archive that is missing")
+    add("--cost", action="store_true", help=f"only time single steps, and write {COSTS}")
     given = parser.parse_args(arguments)
+    if given.cost:
+        write_csv(COSTS, cost_table())
+        return 0
     options = options_of(given.data, given.depth)
     options |= {} if given.epochs is None else {"epochs": given.epochs}
     try:

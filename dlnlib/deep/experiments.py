@@ -82,11 +82,12 @@ class Run:
 
 
 #: First steps and shares of large steps, by set and setting: a small constant step, a medium one,
-#: and two large ones, chosen on a trial (100) that no table holds.
+#: and two large ones, chosen on a trial (100) that no table holds.  From depth 40 on, six of them.
 _SHARES, _CONSTANT = (0.1, 0.3, 0.5), [(0.05, None), (0.3, None)]
 SCHEDULES = {
     ("digits", "basic"): [*_CONSTANT, *itertools.product((0.75, 1.5), _SHARES)],
     ("images", "basic"): [*_CONSTANT, *itertools.product((0.3, 0.75), _SHARES)],
+    ("deep", "basic"): [*_CONSTANT, (0.3, 0.5), *itertools.product((0.75,), _SHARES)],
     ("images", "full"): [(0.01, None), (0.05, None), (0.1, 0.5), *((0.3, q) for q in _SHARES)],
 }
 
@@ -128,7 +129,8 @@ def planned_runs(
     found = []
     for setting in settings:
         as_choice("settings", setting, SETTINGS)
-        kind = data if (data, setting) in SCHEDULES else "images"
+        kinds = (*["deep"] * (depth >= 40), data, "images")
+        kind = next(kind for kind in kinds if (kind, setting) in SCHEDULES)
         for trial in range(as_count("trials", trials, 1, "each is a run with streams of its own")):
             found += [
                 Run(data, depth, growth, setting, lr, until, trial, epochs, batch, n)
@@ -176,7 +178,7 @@ def run_rows(
     start, *streams = (np.random.default_rng([run.trial, k]) for k in range(run.epochs + 1))
     network = DenseNet(run.depth, run.growth, images.x.shape[1], images.classes, rng=start)
     network = network.to(device, memory_format=torch.channels_last)
-    with _one_thread():
+    with one_thread():
         data = Standard(images, device)
         return train_epochs(
             network,
@@ -192,7 +194,7 @@ def run_rows(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums over several threads have another order on another machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -209,7 +211,7 @@ def measured(network: nn.Module, data: Standard, epoch: int, epochs: int) -> dic
     network.eval()
     with torch.no_grad(), watch(network, LAYERS) as seen:
         logits = torch.cat([network(x) for x in data.x.split(500)])
-    with torch.no_grad(), torch.autocast(data.device, dtype=torch.bfloat16):
+    with torch.no_grad(), data.autocast():
         tests = torch.cat([network(x).float() for x in data.x_test.split(500)])
     found, ends = {}, epoch in (0, epochs)
     for part, out, y in (("train", logits, data.y), ("test", tests, data.y_test)):

@@ -63,6 +63,9 @@ def test_only_whole_trials_are_complete(helpers):
     assert len(found) == 2 * 8 * 3
     last = (table["trial"] == 2) & (table["schedule"] == "0.3, 50 %") & (table["epoch"] == 4)
     assert sorted(helpers["complete"](table[~last])["trial"].unique()) == [0, 1]
+    deep = table[table["schedule"].isin(schedules[:6])].assign(depth=40)
+    assert sorted(helpers["complete"](deep)["trial"].unique()) == [0, 1, 2]
+    assert helpers["complete"](deep.assign(depth=22)).empty
     order = helpers["with_parts"](found.sample(frac=1, random_state=0))
     assert list(order["schedule"].cat.categories) == schedules
     assert set(order["network"]) == {"x, 22-12, basic"}
@@ -148,3 +151,11 @@ def test_the_coefficient_rests_from_six_tenths_of_a_run():
     change = (final - at).loc[final.index]
     assert change.notna().all()
     assert change.abs().max() < 0.05
+
+
+def test_dense_means_one_half_after_batch_norm():
+    """The share of non-zero units, and the coefficient, of every network at its random start."""
+    start = TABLE[TABLE["epoch"] == 0]
+    for block in ("block3", "block4"):
+        assert start[f"{block}_nonzero"].between(0.42, 0.58).all()
+        assert start[f"{block}_0.95"].between(0.4, 0.58).all()

@@ -8,7 +8,7 @@ import torch
 from helpers import plain_coefficient
 from torch import nn
 
-from dlnlib.deep import DenseNet, Run, Standard, load_images, planned_runs, run_rows
+from dlnlib.deep import DenseNet, Run, Standard, load_images, planned_runs, run_rows, training
 from dlnlib.deep import command as module
 from dlnlib.deep.experiments import CORRELATIONS, LAYERS, RECORDS, measured, run_table
 from dlnlib.studies.tables import read_csv
@@ -119,6 +119,11 @@ def test_between_the_records_nothing_is_measured():
 def test_plans_hold_every_schedule_in_every_trial():
     runs = planned_runs("mnist5k", 22, settings=("basic", "full"), trials=3, epochs=40)
     assert len({run.name for run in runs}) == len(runs) == 3 * (8 + 6)
+    deep = planned_runs("digits", 100, settings=("basic", "full"))
+    assert len({run.name for run in deep}) == 6 + 6
+    assert {(run.lr, run.until) for run in deep if run.setting == "basic"} < {
+        (run.lr, run.until) for run in runs if run.setting == "basic"
+    }
     shares = {(run.setting, run.until) for run in runs}
     assert {("basic", None), ("basic", 0.1), ("basic", 0.3), ("full", 0.5)} <= shares
 
@@ -150,11 +155,42 @@ def test_published_runs_replace_their_own_and_stand_beside_the_others(rows, tmp_
     assert table["schedule"].tolist() == ["0.2, constant"] * 3 + ["0.1, constant"] * 6
     assert table["trial"].tolist() == [0] * 6 + [1] * 3
     assert (table["loss"] == 7).tolist() == [False] * 3 + [True] * 3 + [False] * 3
-    other = module.train_all([one])
-    other.attrs["machine"] = "another"
-    with pytest.raises(ValueError, match="made on another machine"):
-        module.publish(other)
+    assert (table["machine"] == 1).all()
+
+
+def test_runs_of_two_machines_stand_beside_each_other_but_not_in_one_trial(
+    rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(module, "run_rows", lambda *_, **__: rows)
+    monkeypatch.setattr(module, "KEPT", tmp_path)
+    one, two, later = SMALL, replace(SMALL, lr=0.2), replace(SMALL, trial=1)
+    module.publish(module.train_all([one, two]))
+    table = read_csv(module.TABLE)
+    monkeypatch.setattr(module, "machine", lambda: "another")
+    with pytest.raises(ValueError, match="from another machine"):
+        module.publish(module.train_all([one]))
     assert read_csv(module.TABLE).equals(table)
+    module.publish(module.train_all([later]))
+    both = read_csv(module.TABLE)
+    assert both["machine"].tolist() == [1] * 6 + [2] * 3
+    assert both.attrs["machine 2"] == "another"
+    module.publish(module.train_all([one, two]))
+    assert read_csv(module.TABLE)["machine"].tolist() == [2] * 9
+    assert "All 3 rows" in module.compare(table[:3], both)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("fma avx512_bf16 sse", True), ("asimd bf16", True), ("avx2 avx512f", False), (None, False)],
+)
+def test_bfloat16_is_used_where_the_processor_has_it(flags, fast, tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    if flags is not None:
+        file.write_text(f"flags : {flags}\n", encoding="utf-8")
+    monkeypatch.setattr(training, "Path", lambda _: file)
+    assert training.has_fast_bfloat16("cpu") is fast
+    assert Standard(load_images("digits").few(8, 4), "cpu").autocast()._enabled is fast
 
 
 def test_the_command_trains_and_compares(tmp_path, monkeypatch, capsys):
@@ -183,6 +219,18 @@ def test_what_the_command_cannot_do_is_said_at_once(words, message, tmp_path, mo
         module.main(words)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_cost_is_that_of_one_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "COSTS", tmp_path / "cost.csv")
+    whole = module.cost_table
+    monkeypatch.setattr(module, "cost_table", lambda: whole([7, 22], [8], 1))
+    ticks = iter([0, 4, 10, 12, 20, 30, 40, 56])  # of 7-12, then of 22-12
+    monkeypatch.setattr(module.time, "process_time", lambda: next(ticks))
+    assert module.main(["--cost"]) == 0
+    table = read_csv(tmp_path / "cost.csv")
+    assert table["seconds"].tolist() == [float(f"{1000 * s / 64:.2g}") for s in (2, 10)]
+    assert table[["depth", "size", "batch"]].to_numpy().tolist() == [[7, 8, 64], [22, 8, 64]]
 
 
 def test_the_loss_of_a_table_is_the_mean_since_the_row_before():

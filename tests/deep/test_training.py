@@ -41,7 +41,7 @@ def test_a_step_is_that_of_sgd_on_the_next_pictures_of_the_permutation():
         order = np.random.default_rng([0, epoch]).permutation(96)
         for k in range(3):
             pick = torch.from_numpy(order[32 * k : 32 * k + 32])
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with DATA.autocast():
                 loss = nn.functional.cross_entropy(plain(DATA.x[pick]), DATA.y[pick])
             slopes = torch.autograd.grad(loss, list(plain.parameters()))
             with torch.no_grad():
