@@ -6,7 +6,9 @@ and the loss ``1/2 E|y - W_L ... W_1 x|^2``::
 
     tau dW_l/dt = (W_L ... W_{l+1})^T (Sigma - W_L ... W_1) (W_{l-1} ... W_1)^T,
 
-`gradient_descent` in steps.  Along the flow every ``W_{l+1}^T W_{l+1} - W_l W_l^T`` is conserved;
+`gradient_descent` in steps; weight decay gamma takes ``gamma W_l`` from the right-hand side.
+Along the flow every ``W_{l+1}^T W_{l+1} - W_l W_l^T`` is conserved, and dies as
+``exp(-2 gamma t/tau)`` with decay;
 a start where all of them vanish is *balanced* (Arora, Cohen and Hazan 2018), and two layers are
 *lambda-balanced* when the difference is ``lambda I``.
 """

@@ -17,6 +17,7 @@ def gradient_flow(
     *,
     sigma_xx: ArrayLike | None = None,
     tau: float = 1.0,
+    decay: float = 0.0,
     rtol: float = 1e-9,
     atol: float = 1e-12,
 ) -> Trajectory:
@@ -34,6 +35,8 @@ def gradient_flow(
         Input covariance, for inputs that are not whitened.
     tau : float
         Time constant of gradient flow.
+    decay : float
+        Weight decay gamma >= 0: the loss plus gamma/2 times the sum of all squared weights.
     rtol, atol : float
         Tolerances of the eighth-order Runge-Kutta method DOP853, the second in the unit of the
         weights.
@@ -56,16 +59,19 @@ def gradient_flow(
     >>> np.linalg.norm(trained.product, axis=(1, 2)).round(3).tolist()  # at last sqrt(3^2 + 1^2)
     [0.0, 0.087, 3.162]
     """
-    times, tau = as_times(t), as_scalar("tau", tau)
+    times, tau, decay = as_times(t), as_scalar("tau", tau), as_amount("decay", decay)
     start, sigma, left, right = reduced(weights, sigma, sigma_xx)
     gradient, rtol, atol = _gradient(sigma, sigma_xx), *as_tolerances(rtol, atol)
     unpack = _unpacking([w.shape for w in start])
 
     def velocity(_: float, flat: np.ndarray) -> np.ndarray:
-        return np.concatenate([g.ravel() for g in gradient(unpack(flat))]) / tau
+        push = np.concatenate([g.ravel() for g in gradient(unpack(flat))])
+        if decay:
+            push -= decay * flat
+        return push / tau
 
     # Left to itself the method steps as far as it is stable, and interpolates poorly between.
-    rate = _rate(start, sigma, sigma_xx)
+    rate = _rate(start, sigma, sigma_xx) + decay
     with np.errstate(over="ignore"):
         longest = 4 * tau / np.float64(rate)
     if times[-1] / _MOST_EFOLDS > longest / 4:

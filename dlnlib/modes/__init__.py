@@ -8,6 +8,8 @@ with s the singular value of the input-output correlation and L the number of we
 (Saxe, McClelland and Ganguli 2014; Arora, Cohen, Hu and Luo 2019 for general L).  For L = 2 it
 is logistic; deeper modes follow an implicit closed form, `dlnlib.symbolic.implicit_time`.  At
 ``depth=math.inf`` time is rescaled by L: the equation is ``tau da/dt = a^2 (s - a)``.
+Weight decay gamma adds ``-L gamma a`` to the right-hand side; with two layers it turns s into
+s - gamma.
 """
 
 # fmt: off

@@ -11,6 +11,7 @@ from scipy.special import exprel
 from dlnlib._checks import (
     SIGN_HINT,
     START_HINT,
+    as_amount,
     as_depth,
     as_nonnegative,
     as_positive,
@@ -35,7 +36,13 @@ _BLOCK = 128  # rows of time per block: a block of 1,000 modes stays in the seco
 
 @in_range
 def mode_strength(
-    t: ArrayLike, s: ArrayLike, a0: ArrayLike, *, tau: float = 1.0, depth: float = 2
+    t: ArrayLike,
+    s: ArrayLike,
+    a0: ArrayLike,
+    *,
+    tau: float = 1.0,
+    depth: float = 2,
+    decay: float = 0.0,
 ) -> Float[np.ndarray, "T K"]:
     """Strength a_k(t) of each mode under gradient flow from an aligned start.
 
@@ -52,6 +59,10 @@ def mode_strength(
         Time constant of gradient flow (inverse learning rate).
     depth : int or math.inf
         Number of weight matrices L >= 2.  For ``math.inf`` time is counted in units of 1/L.
+    decay : float
+        Weight decay gamma >= 0: the loss plus gamma/2 times the sum of all squared weights.  With
+        two layers s - gamma takes the place of s, also below zero, where the mode dies out;
+        deeper modes with decay have no closed form here.
 
     Returns
     -------
@@ -69,9 +80,19 @@ def mode_strength(
     --------
     >>> mode_strength([0.0, 2.0, 8.0], [3.0, 1.0], 1e-3).round(3).tolist()
     [[0.001, 0.001], [2.946, 0.052], [3.0, 1.0]]
+    >>> mode_strength([0.0, 20.0], [3.0, 1.0], 0.1, decay=1.5).round(3).tolist()
+    [[0.1, 0.1], [1.5, 0.0]]
     """
     times, tau, depth = as_times(t), as_scalar("tau", tau), as_depth(depth)
-    return strengths(times, *as_modes(s, a0), tau, depth)
+    s, a0 = as_modes(s, a0)
+    if not (decay := as_decay(decay, depth)):
+        return strengths(times, s, a0, tau, depth)
+    end = s - decay
+    strength, lost = np.empty((times.size, s.size)), end < 0
+    strength[:, lost] = _dying(_Rise(times, end[lost], a0[lost], tau, depth))
+    if not lost.all():
+        strength[:, ~lost] = strengths(times, end[~lost], a0[~lost], tau, depth)
+    return strength
 
 
 def strengths(
@@ -103,7 +124,7 @@ def strengths(
 
 @in_range
 def growth_rate(
-    a: ArrayLike, s: ArrayLike, *, tau: float = 1.0, depth: float = 2
+    a: ArrayLike, s: ArrayLike, *, tau: float = 1.0, depth: float = 2, decay: float = 0.0
 ) -> Float[np.ndarray, "..."]:
     """Relative growth rate g = d(log a)/dt of modes at strength ``a``.
 
@@ -115,18 +136,20 @@ def growth_rate(
         Singular values, >= 0.
     tau, depth
         As in `mode_strength`.
+    decay : float
+        Weight decay gamma >= 0, at any depth.
 
     Returns
     -------
     (..., K) ndarray
-        L a^(1-2/L) (s - a) / tau, and a (s - a) / tau at infinite depth.
+        L [a^(1-2/L) (s - a) - gamma] / tau, and [a (s - a) - gamma] / tau at infinite depth.
 
     Examples
     --------
     >>> growth_rate([[0.1, 0.1], [2.0, 0.5]], [3.0, 1.0]).round(3).tolist()
     [[5.8, 1.8], [2.0, 1.0]]
     """
-    tau, depth = as_scalar("tau", tau), as_depth(depth)
+    tau, depth, decay = as_scalar("tau", tau), as_depth(depth), as_amount("decay", decay)
     a = as_shaped("a", a, "mode strengths in the singular basis are >= 0")
     s = as_nonnegative("s", s, SIGN_HINT)
     if s.size > 1 and a.shape[-1:] not in (s.shape, (1,)):
@@ -138,22 +161,30 @@ def growth_rate(
     rate *= layers(depth) / tau
     if depth != 2:
         rate *= a ** (1 - 2 / depth)
+    if decay:
+        rate -= layers(depth) * decay / tau
     return rate
 
 
 @in_range
 def learning_time(
-    s: ArrayLike, a0: ArrayLike, fraction: float = 0.5, *, tau: float = 1.0, depth: float = 2
+    s: ArrayLike,
+    a0: ArrayLike,
+    fraction: float = 0.5,
+    *,
+    tau: float = 1.0,
+    depth: float = 2,
+    decay: float = 0.0,
 ) -> Float[np.ndarray, "K"]:
-    """Time at which a mode reaches ``fraction`` of its singular value.
+    """Time at which a mode reaches ``fraction`` of its singular value, less the decay.
 
     Parameters
     ----------
     s, a0 : scalar or (K,) array_like
-        Singular values and strengths at t = 0, with 0 < a0 < s.
+        Singular values and strengths at t = 0, with 0 < a0 < s - decay.
     fraction : float
-        Level reached, between a0/s and 1.
-    tau, depth
+        Level reached, between a0/(s - decay) and 1.
+    tau, depth, decay
         As in `mode_strength`.
 
     Returns
@@ -168,10 +199,13 @@ def learning_time(
     """
     tau, depth = as_scalar("tau", tau), as_depth(depth)
     s, a0 = as_modes(s, a0)
+    end = "s"
+    if decay := as_decay(decay, depth):
+        s, end = s - decay, "s - decay"
     if (a0 >= s).any():
         k = int(np.argmax(a0 >= s))
         raise ValueError(
-            f"a0 must lie in (0, s): got a0={a0[k]:g} for s={s[k]:g}; "
+            f"a0 must lie in (0, {end}): got a0={a0[k]:g} for {end}={s[k]:g}; "
             "the mode has no rising branch otherwise"
         )
     fraction = as_single("fraction", fraction)
@@ -200,6 +234,18 @@ def as_modes(s: ArrayLike, a0: ArrayLike) -> tuple[Float[np.ndarray, "K"], Float
     if s.size != a0.size and 1 not in (s.size, a0.size):
         raise ValueError(f"s has {s.size} modes and a0 has {a0.size}: give one a0, or one per mode")
     return np.broadcast_arrays(s, a0)
+
+
+def as_decay(decay: ArrayLike, depth: float) -> float:
+    """Weight decay, which has a closed form with two layers only."""
+    decay = as_amount("decay", decay)
+    if decay and depth != 2:
+        raise ValueError(
+            f"decay has a closed form with two layers only: got decay={decay:g} at depth={depth:g};"
+            " integrate a * growth_rate(a, s, depth=..., decay=...), or train the weights by "
+            "dlnlib.flow.gradient_flow(..., decay=...)"
+        )
+    return decay
 
 
 def log_odds(s: np.ndarray, a0: np.ndarray) -> np.ndarray:
@@ -240,6 +286,17 @@ def _exprel_logistic(rise: _Rise, out: np.ndarray) -> None:
     x, unit = 2 * s * t[:, None] / tau, np.maximum(a0, 1)
     a0 = a0 / unit
     out[...] = a0 / (np.exp(-x) / unit + a0 * (2 * t[:, None] / tau) * exprel(-x))
+
+
+def _dying(rise: _Rise) -> Float[np.ndarray, "T K"]:
+    """Two layers, s < 0: the logistic mode, with e^x taken out, which is at most 1.
+
+    a0 e^x / (1 + a0 (1 - e^x)/|s|), x = 2 s t/tau.
+    """
+    t, s, a0, tau, _ = rise
+    x, unit = 2 * s * t[:, None] / tau, np.maximum(a0, 1)
+    start = a0 / unit
+    return start * np.exp(x) / (1 / unit + start * (2 * t[:, None] / tau) * exprel(x))
 
 
 def _implicit(rise: _Rise, out: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Derivations that sympy checks line by line: modes, entropy, stopping windows, risk estimates.
+"""Derivations that sympy checks line by line: modes, decay, entropy, stopping windows, risk.
 
 Every public function but `logistic` returns a `Derivation`, a chain of equations that is proved
 when it is built and typeset when it ends a notebook cell.
@@ -14,6 +14,7 @@ neural networks", ICLR 2014, arXiv 1312.6120.
 """
 
 # fmt: off
+from dlnlib.symbolic.decay import decay_barrier, decay_modes
 from dlnlib.symbolic.depth import depth_mode_equation, implicit_time, infinite_depth
 from dlnlib.symbolic.derivation import Derivation, DerivationError, Step
 from dlnlib.symbolic.divergence import mode_slope, risk_targets, spectral_divergence
@@ -27,9 +28,9 @@ from dlnlib.symbolic.window import deep_window, error_minimum, spike_gap, window
 
 __all__ = [
     "Derivation", "DerivationError", "Step", "alignment_linearisation", "cosine_law",
-    "covariance_identity", "deep_window", "depth_mode_equation", "equal_start", "error_minimum",
-    "implicit_time", "infinite_depth", "learning_time", "logistic", "logistic_mode",
-    "mode_equation", "mode_slope", "residual_cosine_law", "risk_targets", "rotation_invariance",
-    "spectral_divergence", "spike_gap", "two_level_minimum", "two_level_rate", "two_level_time",
-    "window_test", "window_times",
+    "covariance_identity", "decay_barrier", "decay_modes", "deep_window", "depth_mode_equation",
+    "equal_start", "error_minimum", "implicit_time", "infinite_depth", "learning_time", "logistic",
+    "logistic_mode", "mode_equation", "mode_slope", "residual_cosine_law", "risk_targets",
+    "rotation_invariance", "spectral_divergence", "spike_gap", "two_level_minimum",
+    "two_level_rate", "two_level_time", "window_test", "window_times",
 ]

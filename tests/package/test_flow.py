@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from dlnlib.flow import (
     aligned_weights,
@@ -13,6 +14,7 @@ from dlnlib.flow import (
     gaussian_weights,
     gradient_descent,
     gradient_flow,
+    product,
 )
 from dlnlib.modes import mode_strength
 from dlnlib.tasks import svd_modes
@@ -320,3 +322,64 @@ def test_without_a_signal_the_weights_decay(rng, widths):
     np.testing.assert_allclose(flow, gradient_flow(t, weights, nothing).product, atol=1e-8)
     (_, s, _), a = np.linalg.svd(flow[0]), np.linalg.svd(flow[-1])[1]
     np.testing.assert_allclose(a, s / (1 + 2 * s * t[-1]), atol=1e-12)
+
+
+# Weight decay
+
+
+def descent(t, weights, velocity, tau):
+    """Gradient flow of any network by LSODA, an integrator of another family."""
+    shapes, cuts = [w.shape for w in weights], np.cumsum([w.size for w in weights])[:-1]
+
+    def flat(_, state):
+        layers = [p.reshape(s) for p, s in zip(np.split(state, cuts), shapes, strict=True)]
+        return np.concatenate([v.ravel() for v in velocity(layers)]) / tau
+
+    start = np.concatenate([w.ravel() for w in weights])
+    path = solve_ivp(flat, (0, t[-1]), start, "LSODA", t_eval=t, rtol=1e-11, atol=1e-13)
+    return [
+        np.stack([p.reshape(s) for p in part.T])
+        for part, s in zip(np.split(path.y, cuts), shapes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("widths", [(4, 3, 5), (3, 4, 4, 2), (2, 2, 3, 2, 30)])
+def test_flow_with_decay_against_another_integrator(rng, widths):
+    """Any start, inputs that are not white, a layer that is stored in a smaller basis."""
+    sigma = rng.standard_normal((widths[-1], widths[0]))
+    inputs = rng.standard_normal((widths[0], 3 * widths[0]))
+    sigma_xx = inputs @ inputs.T / inputs.shape[1]
+    start = gaussian_weights(widths, 0.5, rng=rng)
+    t, tau, decay = np.linspace(0, 3, 7), 1.4, 0.3
+
+    def velocity(layers):
+        error = sigma - product(layers) @ sigma_xx
+        pushes = []
+        for i, w in enumerate(layers):
+            above = product([*layers[i + 1 :], np.eye(widths[-1])]) if i + 1 < len(layers) else None
+            below = product([np.eye(widths[0]), *layers[:i]]) if i else None
+            push = error if above is None else above.T @ error
+            pushes.append((push if below is None else push @ below.T) - decay * w)
+        return pushes
+
+    ours = gradient_flow(t, start, sigma, sigma_xx=sigma_xx, tau=tau, decay=decay)
+    theirs = descent(t, start, velocity, tau)
+    for mine, other in zip(ours.weights, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-7)
+
+
+def test_flow_without_decay_is_unchanged_to_the_bit(rng):
+    start, sigma = gaussian_weights((4, 3, 4), 0.1, rng=rng), task(rng, (4, 3, 4))
+    plain = gradient_flow([0.0, 1.0, 5.0], start, sigma).product
+    assert (gradient_flow([0.0, 1.0, 5.0], start, sigma, decay=0.0).product == plain).all()
+    with pytest.raises(ValueError, match="decay must not be negative"):
+        gradient_flow([1.0], start, sigma, decay=-1)
+
+
+def test_aligned_flow_with_decay_follows_the_modes(rng):
+    modes = svd_modes(task(rng, (5, 5, 6)))
+    decay, t = float(modes.s[2]), np.linspace(0, 9, 30)  # the third singular value: never learned
+    path = gradient_flow(t, aligned_weights(modes, 0.01), modes.matrix(), decay=decay, rtol=1e-11)
+    np.testing.assert_allclose(
+        path.mode_strength(modes), mode_strength(t, modes.s, 0.01, decay=decay), atol=1e-9
+    )

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -232,3 +233,112 @@ def test_a_huge_start_is_forgotten_at_once(a0):
     found = mode_strength([1.0], [3.0, 0.5, 0.0], a0)[0]
     expected = [3 / (1 - np.exp(-6)), 0.5 / (1 - np.exp(-1)), 0.5]  # as a0 grows beyond all bounds
     np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+# Weight decay: s - gamma takes the place of s.
+
+DECAYED = [
+    (2.0, 0.5, 1e-3),
+    (2.0, 0.5, 4.0),
+    (2.0, 0.5, 1.5),
+    (1.0, 1.0, 0.3),
+    (0.5, 2.0, 0.3),
+    (0.5, 0.500001, 1e-6),
+    (0.0, 0.4, 3.0),
+    (0.0, 3.0, 50.0),
+]
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.4])
+@pytest.mark.parametrize(("s", "decay", "a0"), DECAYED)
+def test_decay_against_integration_of_the_weights(s, decay, a0, tau):
+    """The two weights of a mode with their own decay, a mode above, at and below it."""
+
+    def velocity(_, w):
+        error = s - w[0] * w[1]
+        return np.array([w[1], w[0]]) * error / tau - decay * w / tau
+
+    t = np.linspace(0, 6, 40)
+    start = [math.sqrt(a0)] * 2
+    path = solve_ivp(velocity, (0, 6), start, "DOP853", t_eval=t, rtol=1e-13, atol=1e-18)
+    exact = mode_strength(t, s, a0, tau=tau, decay=decay)[:, 0]
+    np.testing.assert_allclose(exact, path.y[0] * path.y[1], rtol=1e-9, atol=1e-16)
+
+
+@given(
+    s=st.floats(0, 5),
+    decay=st.floats(0, 5),
+    log_a0=st.floats(-300, 300),
+    t=st.floats(0, 1e3),
+    tau=st.floats(0.1, 10),
+)
+def test_decay_against_many_digits(s, decay, log_a0, t, tau):
+    """The logistic mode at s - gamma, of any sign, in 400 digits."""
+    a0 = 10.0**log_a0
+    with mpmath.workdps(400):
+        end, start = mpmath.mpf(s - decay), mpmath.mpf(a0)
+        x = 2 * end * mpmath.mpf(t) / mpmath.mpf(tau)
+        gain = mpmath.expm1(x) / end if end else 2 * mpmath.mpf(t) / mpmath.mpf(tau)
+        expected = start * mpmath.exp(x) / (1 + start * gain)
+        rounded = float(expected)
+    found = mode_strength([t], s, a0, tau=tau, decay=decay)[0, 0]
+    blur = 1e-12 + 4e-16 * abs(float(x))  # of which x keeps 16 digits
+    assert found == pytest.approx(rounded, rel=blur, abs=1e-300)
+
+
+def test_no_decay_is_the_flow_to_the_bit():
+    t, s, a0 = np.linspace(0, 9, 300), np.linspace(0, 3, 30), np.linspace(1e-4, 4, 30)
+    for depth in DEPTHS:
+        plain = mode_strength(t, s, a0, depth=depth)
+        assert (mode_strength(t, s, a0, depth=depth, decay=0.0) == plain).all()
+        assert (
+            growth_rate(plain, s, depth=depth, decay=0) == growth_rate(plain, s, depth=depth)
+        ).all()
+        times = learning_time(s[5:], 1e-3, depth=depth)
+        assert (learning_time(s[5:], 1e-3, depth=depth, decay=0.0) == times).all()
+
+
+def test_decay_takes_the_same_from_every_singular_value():
+    t, s = np.linspace(0, 5, 50), np.array([3.0, 2.0, 1.0])
+    moved = mode_strength(t, s - 0.5, 1e-2)
+    np.testing.assert_array_equal(mode_strength(t, s, 1e-2, decay=0.5), moved)
+    np.testing.assert_array_equal(
+        learning_time(s, 1e-2, 0.3, decay=0.5), learning_time(s - 0.5, 1e-2, 0.3)
+    )
+    np.testing.assert_allclose(growth_rate(moved, s, decay=0.5), growth_rate(moved, s - 0.5))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_growth_rate_with_decay_is_that_of_the_weights(depth):
+    """A mode of L equal layers w, a = w^L: d(log a)/dt = L (w^(L-2) (s - a) - gamma)."""
+    a = np.array([0.3, 1.0, 2.5])
+    found = growth_rate(a, 2.0, tau=0.7, depth=depth, decay=0.2)
+    if depth == math.inf:
+        expected = (a * (2.0 - a) - 0.2) / 0.7
+    else:
+        expected = depth * ((a ** (1 / depth)) ** (depth - 2) * (2.0 - a) - 0.2) / 0.7
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+def test_learning_time_with_decay_inverts_the_trajectory():
+    for fraction in (0.01, 0.5, 0.99):
+        t = learning_time([3.0, 1.0], 1e-3, fraction, tau=2.0, decay=0.7)
+        reached = [mode_strength([t[k]], s, 1e-3, tau=2.0, decay=0.7)[0, 0]
+                   for k, s in enumerate((3.0, 1.0))]  # fmt: skip
+        np.testing.assert_allclose(reached, fraction * np.array([2.3, 0.3]), rtol=1e-12)
+
+
+def test_bad_decay():
+    for call in (
+        lambda **more: mode_strength([0, 1], 1.0, 0.1, **more),
+        lambda **more: learning_time(1.0, 0.1, **more),
+    ):
+        with pytest.raises(ValueError, match="decay must not be negative"):
+            call(decay=-0.1)
+        for depth in (3, math.inf):
+            with pytest.raises(ValueError, match=r"two layers only.*gradient_flow"):
+                call(decay=0.1, depth=depth)
+    with pytest.raises(ValueError, match=r"a0 must lie in \(0, s - decay\): .* decay=-1;"):
+        learning_time(1.0, 0.1, decay=2.0)
+    with pytest.raises(ValueError, match="decay must not be negative"):
+        growth_rate(0.1, 1.0, decay=-1)

@@ -45,6 +45,25 @@ def test_learning_time():
     assert sp.limit((s - at_note) / eps, eps, 0) == 1
 
 
+def test_decay_modes():
+    derivation, gamma = symbolic.decay_modes(), sp.Symbol("gamma", positive=True)
+    assert sp.expand(derivation.steps[2].rhs - 2 * a * (s - gamma - a)) == 0
+    mode = symbolic.logistic(s - gamma)
+    wrong = symbolic.logistic(s - 2 * gamma)  # the decay counts once, not for each layer
+    for one, solves in ((mode, True), (wrong, False)):
+        gap = tau * sp.diff(one, t) - 2 * one * (s - gamma - one)
+        assert (sp.simplify(gap) == 0) == solves
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_a_wrong_line_about_the_barrier_is_refused(line):
+    derivation = symbolic.decay_barrier()
+    steps = list(derivation.steps)
+    steps[line] = replace(steps[line], rhs=steps[line].rhs + a)
+    with pytest.raises(DerivationError):
+        Derivation("wrong", tuple(steps))
+
+
 @pytest.mark.parametrize("depth", range(3, 9))
 def test_implicit_time(depth):
     derivation = symbolic.implicit_time(depth)

@@ -39,6 +39,7 @@ TRUE_RULES = {
     ("depth_mode_equation", (2,), "w(t)"): 1,
     # w_2 -> -w_2 turns w_1 = a/w_2 as well: the same mode
     ("mode_equation", (), "w_2(t)"): 1,
+    ("decay_modes", (), "w_2(t)"): 1,
     # even in s, and the shrinker in q
     ("risk_targets", (), "s"): 1,
     ("risk_targets", (), "q"): 1,
