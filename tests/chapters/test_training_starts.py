@@ -92,6 +92,34 @@ def test_gaussian_clock(rng):
         assert late[1] < 0.02 and late[1] < late[0] + 1e-3
 
 
+def test_gaussian_rests(rng):
+    """Between the levels the map is that of the learned modes, in ties as well."""
+    modes, levels = task([4.0, 2.0, 2.0, 1.0], 8, 5, rng), [4.0, 2.0, 1.0]
+    for _ in range(3):
+        weights, gaps = unbalanced("Gaussian", rng), []
+        for scale in (1e-2, 1e-6):
+            c = np.array([1 / 3, 2 / 3, 1.5])  # after 4, after 2, after 1
+            t = c * np.log(1 / scale)
+            start = [scale * w for w in weights]
+            path = gradient_flow(t, start, modes.matrix(), rtol=1e-10, atol=1e-18)
+            rests = [(modes.u * modes.s * (modes.s > 0.9 * s)) @ modes.v.T for s in levels]
+            gaps.append(np.linalg.norm(path.product - rests, axis=(1, 2)))
+        assert (gaps[1] < 0.05).all() and (gaps[1] < 0.3 * gaps[0]).all()
+
+
+def test_levels_lie_between_two_curves(rng):
+    """1/(G^-1)_kk is a logistic mode, below G_kk; the exponential is above."""
+    modes = task([4.0, 2.0, 2.0, 1.0], 8, 5, rng)
+    t = np.linspace(0, 12, 80)
+    for scale in (1e-1, 1e-3):
+        c = scale * rng.standard_normal((6, 4))
+        own, others = (c**2).sum(axis=0) / 2, 1 / np.diag(np.linalg.inv(c.T @ c / 2))
+        a = tied_strengths(t, c, modes)
+        above = own * np.exp(2 * modes.s * t[:, None])
+        assert (mode_strength(t, modes.s, others) <= a * (1 + 1e-9)).all()
+        assert (a <= above * (1 + 1e-9)).all()
+
+
 @pytest.mark.parametrize("depth", [3, 4])
 def test_deep_order(depth):
     """Aligned starts of three layers keep an order that two layers give up."""
