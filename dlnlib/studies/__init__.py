@@ -16,7 +16,8 @@ stood.  Cells run in joblib processes, or on a Dask cluster::
 # fmt: off
 from dlnlib.studies.sweeps import cell_rng, read_table, sweep
 from dlnlib.studies.tables import grid_cells
+from dlnlib.studies.trials import complete_trials
 
 __all__ = [
-    "cell_rng", "grid_cells", "read_table", "sweep",
+    "cell_rng", "complete_trials", "grid_cells", "read_table", "sweep",
 ]

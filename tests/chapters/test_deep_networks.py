@@ -25,8 +25,7 @@ def cell_with(text):
 def helpers():
     """Functions of the chapter."""
     names = {"pd": pd, "np": np}
-    for text in ("def anatomy", "def complete"):
-        exec(cell_with(text), names)
+    exec(cell_with("def anatomy"), names)
     return names
 
 
@@ -45,30 +44,6 @@ def test_parameters_by_listing_every_layer(helpers):
         total = sum(int(np.prod(shape)) for shape in shapes)
         assert helpers["anatomy"](depth, growth, side, channels) == [total, *units[1:]]
     assert helpers["anatomy"](40, 12, 32, 3)[0] == 1_019_722  # as PyTorch counts
-
-
-def test_only_whole_trials_are_complete(helpers):
-    """A trial without one schedule, or without the end of one, is left out; others stay."""
-    schedules = ["0.05, constant", "0.3, constant"]
-    schedules += [f"{lr}, {q} %" for lr in (0.3, 0.75) for q in (10, 30, 50)]
-    rows = [
-        {"data": "x", "depth": 22, "growth": 12, "setting": "basic", "epochs": 4, "n": 9,
-         "trial": trial, "schedule": schedule, "epoch": epoch}
-        for trial in range(3) for schedule in schedules for epoch in (0, 2, 4)
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    lacks_one = table[~((table["trial"] == 1) & (table["schedule"] == "0.3, 50 %"))]
-    found = helpers["complete"](lacks_one)
-    assert sorted(found["trial"].unique()) == [0, 2]
-    assert len(found) == 2 * 8 * 3
-    last = (table["trial"] == 2) & (table["schedule"] == "0.3, 50 %") & (table["epoch"] == 4)
-    assert sorted(helpers["complete"](table[~last])["trial"].unique()) == [0, 1]
-    deep = table[table["schedule"].isin(schedules[:6])].assign(depth=40)
-    assert sorted(helpers["complete"](deep)["trial"].unique()) == [0, 1, 2]
-    assert helpers["complete"](deep.assign(depth=22)).empty
-    order = helpers["with_parts"](found.sample(frac=1, random_state=0))
-    assert list(order["schedule"].cat.categories) == schedules
-    assert set(order["network"]) == {"x, 22-12, basic"}
 
 
 def test_step_sizes_of_the_table_are_those_of_the_schedules():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from scipy.stats import spearmanr
 
 from dlnlib.entropy import energy_shares, spectral_entropy
 from dlnlib.measures import numerical_rank
@@ -24,6 +25,8 @@ from dlnlib.sgd import (
     train_diagonal,
     train_relu,
 )
+from dlnlib.studies import complete_trials, read_table
+from tools.bless import CHAPTERS, chapter_cells
 
 STEPS = 30_000
 
@@ -271,3 +274,92 @@ def test_no_noise_is_gradient_flow_nearly():
             ranks[k].append(few.rank)
     assert np.median(modes[0]) == pytest.approx(np.median(modes[1]), rel=0.03)
     assert np.median(ranks[0]) == pytest.approx(np.median(ranks[1]), rel=0.05)
+
+
+# ---- one scalar against all measures ----
+
+
+@pytest.fixture(scope="module")
+def functions():
+    """Of the chapter: falls, rank correlations, and a table of DenseNets as arrays."""
+    names = {"np": np, "KEYS": ["test", "rank"]}
+    for text in ("import json", "def falls", "def dense_net"):
+        (source,) = (
+            cell.source
+            for cell in chapter_cells(CHAPTERS / "sgd_sparse_features.md")
+            if text in cell.source
+        )
+        exec(source, names)
+    return names
+
+
+def test_a_fall_ends_at_the_longest_schedule_that_fits(functions):
+    """Two tasks of two runs and four schedules, of which the first two have constant steps."""
+    v = np.array([[[8, 6], [8, 6], [4, 3], [2, 1]], [[8, 6], [8, 6], [4, 3], [2, 1]]], dtype=float)
+    falls = functions["falls"]
+    assert falls({"rank": v, "large": 2}, "rank").tolist() == [5, 5]
+    v[0, 3] = np.nan
+    assert falls({"rank": v, "large": 2}, "rank").tolist() == [2, 5]
+    v[1, 2:, 0] = np.nan  # one run fits with constant steps alone: it does not count
+    assert falls({"rank": v, "large": 2}, "rank").tolist() == [2, 6]
+    np.testing.assert_equal(falls({"rank": v[1:], "large": 2}, "rank"), [np.nan, 6])
+
+
+@given(st.integers(0, 10**6), st.integers(3, 6), st.integers(1, 4))
+def test_agreement_is_the_rank_correlation_of_the_runs_that_fit(functions, seed, schedules, runs):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, 3, schedules, runs))
+    if schedules * runs > 3:
+        a[0, 0, 0] = b[0, 0, 0] = np.nan
+    found = functions["agreement"]({"rank": a, "test": b}, "rank", "test")
+    for value, x, y in zip(found, a.reshape(3, -1), b.reshape(3, -1), strict=True):
+        expected = spearmanr(x, y, nan_policy="omit")[0]
+        assert value == pytest.approx(expected, abs=1e-9)
+    assert (functions["agreement"]({"rank": 0 * b, "test": b}, "rank", "test") == 0).all()
+
+
+@pytest.fixture(scope="module")
+def dense_nets():
+    """Complete trials by network."""
+    table = complete_trials(read_table(CHAPTERS / "tables" / "densenet.csv"))
+    return dict(tuple(table.groupby("network")))
+
+
+def test_amplitudes_fall_further_than_energies_in_the_densenets(functions, dense_nets):
+    """On MNIST in every trial, by factors; the coefficient falls further still."""
+    of = functions["dense_net"](dense_nets["mnist5k, 22-12, basic"])
+    assert of["large"] == 2
+    one, two, coefficient = (
+        functions["falls"](of, key) for key in ("exp H, q=1", "exp H", "coeff. %")
+    )
+    assert len(one) >= 5
+    assert (one > 3).all() and (two < 2.2).all() and (two > 1.2).all()
+    assert (coefficient > one).all()
+
+
+def test_both_entropies_order_finished_densenets_by_their_sparsity(functions, dense_nets):
+    of = functions["dense_net"](dense_nets["mnist5k, 22-12, basic"])
+    for key in ("exp H, q=1", "exp H"):
+        assert functions["agreement"](of, key, "coeff. %").min() > 0.8
+        assert functions["agreement"](of, key, "test").max() < 0
+
+
+def test_every_densenet_of_the_table_can_be_compared(functions, dense_nets):
+    """Whichever networks the table has: finite falls where a large step fits, else none."""
+    for rows in dense_nets.values():
+        of = functions["dense_net"](rows)
+        assert of["rank"].shape[:2] == (rows["trial"].nunique(), rows["schedule"].nunique())
+        assert 1 <= of["large"] < of["rank"].shape[1]
+        for key in ("exp H, q=1", "exp H", "rank", "l0", "coeff. %"):
+            fall = functions["falls"](of, key)
+            assert (np.isnan(fall) | (fall > 0)).all()
+
+
+def test_longer_large_steps_gain_less_than_the_first_tenth(diagonal_ends):
+    """On other data sets than those of the chapter: most of the gain comes first."""
+    errors = {name: [] for name in ("small", "10 %", "50 %")}
+    for task, weights in diagonal_ends:
+        for name, (u, v) in weights.items():
+            errors[name].append(((task.x_test @ (u * v) - task.y_test) ** 2).mean())
+    small, ten, fifty = (np.log(errors[name]) for name in errors)
+    assert np.median(small - ten) > max(np.log(2), np.median(ten - fifty))

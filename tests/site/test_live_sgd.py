@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 PAGE = "chapters/sgd_sparse_features.html"
 RATIOS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.05, 1.1, 1.15, 1.2]
-START = {"step": RATIOS.index(1.05), "seed": 1, "divided": False}
+START = {"step": RATIOS.index(1.05), "seed": 2, "divided": False}
 CURVES = ["train", "test", "rank", "amplitudes", "energies"]
 SEEDS = 8
 ROUNDING = 10 ** (1 / 8000) - 1  # half a step of the recorded logarithms
@@ -31,7 +31,7 @@ FLOOR, CEILING = 1e-9, 1e6  # of what is recorded
 
 @cache
 def task() -> sgd.SparseTask:
-    return sgd.sparse_regression(80, 200, 20, rng=np.random.default_rng(50).spawn(24)[2])
+    return sgd.sparse_regression(80, 200, 20, rng=np.random.default_rng(0).spawn(1)[0])
 
 
 @cache
