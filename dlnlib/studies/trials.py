@@ -44,7 +44,7 @@ def complete_trials(table: pd.DataFrame) -> pd.DataFrame:
     planned = ends["setting"].map(PLANNED).where(ends["depth"] < 40, PLANNED_DEEP)
     whole = ends[found == planned]
     table = table.merge(whole[keys].drop_duplicates())
-    parts = table["schedule"].str.split(", ", n=1, expand=True)
+    parts = table["schedule"].str.split(", ", n=1, expand=True).reindex(columns=range(2))
     size = table["depth"].astype(str) + "-" + table["growth"].astype(str)
     table = table.assign(
         first=parts[0].astype(float),
