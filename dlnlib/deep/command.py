@@ -3,22 +3,19 @@
 import argparse
 import platform
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from dlnlib import __version__
-from dlnlib.deep.densenet import DenseNet
 from dlnlib.deep.experiments import (
     PARAMETERS,
     Run,
-    one_thread,
+    cost_table,
     planned_runs,
     run_rows,
     run_table,
@@ -117,37 +114,6 @@ def publish(table: pd.DataFrame) -> None:
     write_csv(TABLE, table)
 
 
-def cost_table(
-    depths: Sequence[int] = (22, 40, 100), sizes: Sequence[int] = (8, 14, 32), repeats: int = 3
-) -> pd.DataFrame:
-    """Processor seconds of one thread per 1,000 pictures of a step, the fastest of some repeats."""
-    rows = []
-    for depth in depths:
-        for size in sizes:
-            batch, channels = (16, 3) if size == 32 else (64, 1)  # 32: memory
-            network = DenseNet(depth, 12, channels, 10, rng=np.random.default_rng(0))
-            network = network.to(memory_format=torch.channels_last)
-            x = torch.zeros(batch, channels, size, size).to(memory_format=torch.channels_last)
-            with one_thread():
-                seconds = min(_step_time(network, x) for _ in range(repeats + 1))
-            cost = float(f"{1000 * seconds / batch:.2g}")
-            rows.append({"depth": depth, "size": size, "batch": batch, "seconds": cost})
-    table = pd.DataFrame(rows)
-    table.attrs = {"command": "python -m dlnlib.deep --cost", "seed": "0"}
-    table.attrs |= {"function": "dlnlib.deep.command.cost_table", "machine": machine()}
-    table.attrs |= {"version": f"dlnlib {__version__}", "parameters": "depth, size, batch"}
-    return table
-
-
-def _step_time(network: DenseNet, x: torch.Tensor) -> float:
-    begun = time.process_time()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bfloat16("cpu")):
-        loss = network(x).logsumexp(dim=1).mean()
-    network.zero_grad()
-    loss.backward()
-    return time.process_time() - begun
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, write ``_build/deep/<data>-<depth>.csv``, and say how it compares.
 
@@ -177,7 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--cost", action="store_true", help=f"only time single steps, and write {COSTS}")
     given = parser.parse_args(arguments)
     if given.cost:
-        write_csv(COSTS, cost_table())
+        table = cost_table()
+        table.attrs = {"command": "python -m dlnlib.deep --cost", "seed": "0"}
+        table.attrs |= {"function": "dlnlib.deep.experiments.cost_table", "machine": machine()}
+        table.attrs |= {"version": f"dlnlib {__version__}", "parameters": "depth, size, batch"}
+        write_csv(COSTS, table)
         return 0
     options = options_of(given.data, given.depth)
     options |= {} if given.epochs is None else {"epochs": given.epochs}

@@ -8,7 +8,16 @@ import torch
 from helpers import plain_coefficient
 from torch import nn
 
-from dlnlib.deep import DenseNet, Run, Standard, load_images, planned_runs, run_rows, training
+from dlnlib.deep import (
+    DenseNet,
+    Run,
+    Standard,
+    experiments,
+    load_images,
+    planned_runs,
+    run_rows,
+    training,
+)
 from dlnlib.deep import command as module
 from dlnlib.deep.experiments import CORRELATIONS, LAYERS, RECORDS, measured, run_table
 from dlnlib.studies.tables import read_csv
@@ -226,7 +235,7 @@ def test_a_cost_is_that_of_one_step(tmp_path, monkeypatch):
     whole = module.cost_table
     monkeypatch.setattr(module, "cost_table", lambda: whole([7, 22], [8], 1))
     ticks = iter([0, 4, 10, 12, 20, 30, 40, 56])  # of 7-12, then of 22-12
-    monkeypatch.setattr(module.time, "process_time", lambda: next(ticks))
+    monkeypatch.setattr(experiments.time, "process_time", lambda: next(ticks))
     assert module.main(["--cost"]) == 0
     table = read_csv(tmp_path / "cost.csv")
     assert table["seconds"].tolist() == [float(f"{1000 * s / 64:.2g}") for s in (2, 10)]
