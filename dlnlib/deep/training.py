@@ -46,7 +46,7 @@ class Setting:
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Whether a device multiplies in bfloat16 itself; imitated, it takes ten times as long.
+    """Whether a device multiplies in bfloat16 itself; imitated, it takes several times as long.
 
     Parameters
     ----------
