@@ -53,13 +53,13 @@ def train_all(
     return table
 
 
-def machine() -> str:
+def machine(*, gpu: bool | None = None) -> str:
     """What decides the last digits: PyTorch, precision, the processor's name and arithmetic."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8") if info.exists() else ""
     names = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE) or [platform.processor()]
     kinds = sorted(set(re.findall(r"\b(?:amx|avx512)_\w+", text)))
-    gpu = torch.cuda.is_available()
+    gpu = torch.cuda.is_available() if gpu is None else gpu
     precision = "bfloat16" if has_fast_bfloat16("cuda" if gpu else "cpu") else "float32"
     processor = [torch.cuda.get_device_name()] if gpu else [names[0], *kinds]
     return ", ".join([f"torch {torch.__version__}", precision, *processor])
@@ -145,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.cost:
         table = cost_table()
         table.attrs = {"command": "python -m dlnlib.deep --cost", "seed": "0"}
-        table.attrs |= {"function": "dlnlib.deep.experiments.cost_table", "machine": machine()}
+        table.attrs |= {
+            "function": "dlnlib.deep.experiments.cost_table",
+            "machine": machine(gpu=False),
+        }
         table.attrs |= {"version": f"dlnlib {__version__}", "parameters": "depth, size, batch"}
         write_csv(COSTS, table)
         return 0
