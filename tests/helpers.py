@@ -101,9 +101,8 @@ def test_of(label: str) -> str:
 
 def claims() -> list[list[str]]:
     """Rows of the map of results: the claim, where it is derived, its tests."""
-    text = (CHAPTERS / "intro.md").read_text(encoding="utf-8")
-    table = text.split("## Map of results")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| .*", table, re.MULTILINE)[1:]
+    text = (CHAPTERS / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!Claim).*", text, re.MULTILINE)
     return [row.strip("| ").split(" | ") for row in rows]
 
 
@@ -198,7 +197,7 @@ for function in (test_names, test_of, tests_of_chapter):
 def toc_files(entry: dict) -> list[str]:
     """All pages below an entry of the contents, in their order."""
     here = [entry[key] for key in ("root", "file") if key in entry]
-    below = [*entry.get("chapters", []), *entry.get("sections", [])]
+    below = [part for key in ("parts", "chapters", "sections") for part in entry.get(key, [])]
     return here + [name for part in below for name in toc_files(part)]
 
 

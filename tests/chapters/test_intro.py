@@ -1,4 +1,4 @@
-"""The map of results in the introduction names tests that exist; and the claims of its figure."""
+"""The map of results names tests that exist; and the claims of the figure of the introduction."""
 
 import re
 
