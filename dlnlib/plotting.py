@@ -54,7 +54,7 @@ _MEASURES = {
     "dead": "dead units",
     "coefficient": "sparsity coefficient",
     "coefficient_scaled": "sparsity coefficient, scaled",
-    "entropy": "spectral entropy $H$ (nats)",
+    "entropy": "entropy $H$ (nats)",
     "modes": "effective modes $e^H$",
     "effective_rank": "effective rank",
     "stable_rank": "stable rank",
@@ -213,7 +213,7 @@ def plot_entropy(
     --------
     >>> ax = plot_entropy([0.0, 1.0, 2.0], [0.69, 0.1, 0.5], n_modes=2)
     >>> len(ax.lines), ax.get_ylabel()  # the entropy and its bound
-    (2, 'spectral entropy $H$ (nats)')
+    (2, 'entropy $H$ (nats)')
     """
     times = as_times(t)
     entropy = as_curve("h", h, times)
@@ -231,7 +231,7 @@ def plot_entropy(
             ha="right",
             color=COLOURS["reference"],
         )
-    ax.set(xlabel=TIME_LABEL, ylabel="spectral entropy $H$ (nats)")
+    ax.set(xlabel=TIME_LABEL, ylabel="entropy $H$ (nats)")
     ax.set_ylim(0, 1.12 * ax.dataLim.y1 or 1)
     return ax
 
