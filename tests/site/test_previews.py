@@ -35,6 +35,12 @@ def chapters() -> dict[str, str]:
     }
 
 
+def article(text: str) -> str:
+    """The article of a page, without the list of symbols."""
+    found = re.search(r"<article.*</article>", text, re.DOTALL)[0]
+    return re.sub(r'<details class="symbols-here">.*?</details>', "", found, flags=re.DOTALL)
+
+
 def written(page: str) -> dict[str, str]:
     """The previews of a page."""
     script = (HTML / "_static/previews" / page).with_suffix(".js")
@@ -52,8 +58,7 @@ def test_all_that_links_lead_to_has_a_preview(kind):
     known: dict[str, dict] = {}
     missing, count = [], 0
     for page, text in chapters().items():
-        article = re.search(r"<article.*</article>", text, re.DOTALL)[0]
-        for address in set(re.findall(HREF[kind], article)):
+        for address in set(re.findall(HREF[kind], article(text))):
             other, name = html.unescape(address).split("#")
             target = f"chapters/{other}" if other else page
             if target not in known:
@@ -85,12 +90,17 @@ def opened(browser, homes):
     assert complaints == []
 
 
+def first_link(page, kind: str):
+    """The first link of a kind that is seen."""
+    return page.locator(f"article {LINKS[kind]}").locator("visible=true").first
+
+
 def with_link(kind: str) -> str:
     """A chapter with a link of a kind, the shortest."""
     found = {
         page: len(text)
         for page, text in chapters().items()
-        if re.search(HREF[kind], re.search(r"<article.*</article>", text, re.DOTALL)[0])
+        if re.search(HREF[kind], article(text))
         and page.removeprefix("chapters/") not in {"bibliography.html", "glossary.html"}
     }
     return min(found, key=found.get)
@@ -99,7 +109,7 @@ def with_link(kind: str) -> str:
 @pytest.mark.parametrize("kind", LINKS)
 def test_a_pointer_that_rests_on_a_link_opens_its_preview(opened, kind):
     page = opened(with_link(kind), "dark" if kind == "theorem" else "light")
-    box, link = page.locator("#preview"), page.locator(f"article {LINKS[kind]}").first
+    box, link = page.locator("#preview"), first_link(page, kind)
     link.hover()
     box.wait_for(state="visible")
     assert box.inner_text().strip()
@@ -113,7 +123,7 @@ def test_a_pointer_that_rests_on_a_link_opens_its_preview(opened, kind):
 
 def test_the_keyboard_opens_and_closes_a_preview(opened):
     page = opened(CHAPTER)
-    box, link = page.locator("#preview"), page.locator(f"article {LINKS['equation']}").first
+    box, link = page.locator("#preview"), first_link(page, "equation")
     page.keyboard.press("Tab")  # from now on focus is shown
     link.focus()
     box.wait_for(state="visible")
@@ -133,7 +143,7 @@ def test_the_keyboard_opens_and_closes_a_preview(opened):
 
 def test_a_tap_opens_a_preview_and_a_second_one_follows_the_link(opened):
     page = opened(CHAPTER, "phone")
-    box, link = page.locator("#preview"), page.locator(f"article {LINKS['theorem']}").first
+    box, link = page.locator("#preview"), first_link(page, "theorem")
     before = page.url
     link.tap()
     box.wait_for(state="visible")
@@ -166,7 +176,7 @@ def test_symbols_have_a_list_and_show_their_entry(opened):
 @pytest.mark.parametrize("setting", ["light", "dark"])
 def test_axe_finds_no_barrier_in_a_preview(opened, setting):
     page = opened(CHAPTER, setting)
-    page.locator(f"article {LINKS['theorem']}").first.hover()
+    first_link(page, "theorem").hover()
     page.locator("#preview").wait_for(state="visible")
     page.evaluate("document.querySelector('article').remove()")  # that is asked elsewhere
     assert violations(Visit(CHAPTER, setting, Window(page, page.url))) == []

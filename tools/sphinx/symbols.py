@@ -124,7 +124,7 @@ class Symbols(SphinxPostTransform):
             symbols, meaning, _, first = (
                 [child.deepcopy() for part in cell for child in part] for cell in row.cells
             )
-            place = [nodes.Text(" ("), *first, nodes.Text(")")] if first else []
+            place = [nodes.Text(", "), *first] if first else []
             entry = nodes.definition_list_item()
             entry += nodes.term("", "", *symbols, ids=[f"symbol-{row.number}"])
             entry += nodes.definition("", nodes.paragraph("", "", *meaning, *place))
