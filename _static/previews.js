@@ -102,7 +102,12 @@ window.dlnPreviews = (() => {
     close();
     shown = anchor;
     const html = await content(anchor);
-    if (shown !== anchor || !html) return;
+    if (shown !== anchor) return;
+    if (!html) {
+      shown = null;
+      if (finger && anchor.matches("a")) location.assign(anchor.href);
+      return;
+    }
     if (!box) makeBox();
     window.MathJax?.typesetClear?.([box]);
     box.innerHTML = html;

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fontTools import subset
+from fontTools import subset  # comes with matplotlib
 from sphinx.application import Sphinx
 
 # Scripts of the theme that pages name and do not need; the page of the search needs its own.
