@@ -1,11 +1,20 @@
 /* What is wider than its place scrolls, and what scrolls can be reached by keyboard: formulas,
    tables, code and output.  The width of the window decides, so it is asked again when it changes.
-   MathJax makes every formula a stop of the keyboard; those that fit are none here. */
+   MathJax makes every formula a stop of the keyboard; those that fit are none here.
+   The edge behind which more can be seen has a class, and fades (custom.css). */
 "use strict";
 
 (() => {
   const boxes = "mjx-container, .bd-article table, .bd-article pre";
   const lines = "p, li, dd, dt, td, th, figcaption, div";
+
+  /* How much is hidden on each side. */
+  const hidden = (e) => [e.scrollLeft, e.scrollWidth - e.clientWidth - e.scrollLeft];
+
+  function fade(box, [left, right]) {
+    box.classList.toggle("more-left", left > 1);
+    box.classList.toggle("more-right", right > 1);
+  }
 
   function mark(part) {
     const found = [...part.querySelectorAll(boxes)];
@@ -15,7 +24,9 @@
     const wide = inline.filter((e) => e.offsetWidth > e.closest(lines).clientWidth);
     for (const formula of wide) formula.classList.add("wide");
     const scrolls = found.map((e) => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1);
+    const sides = found.map((e, i) => (scrolls[i] ? hidden(e) : [0, 0]));
     found.forEach((box, i) => {
+      fade(box, sides[i]);
       if (scrolls[i]) box.tabIndex = 0;
       else if (box.getAttribute("tabindex") === "0") box.removeAttribute("tabindex");
     });
@@ -25,6 +36,9 @@
     await window.MathJax?.startup?.promise;
     mark(document);
     addEventListener("resize", () => mark(document));
+    document.addEventListener("scroll", (event) => {
+      if (event.target.matches?.(boxes)) fade(event.target, hidden(event.target));
+    }, { capture: true, passive: true });
     // What is folded has no width until it is opened.
     document.addEventListener("toggle", (event) => mark(event.target), true);
   });

@@ -87,6 +87,67 @@ def test_rows_of_a_table_have_the_columns_of_its_head(page):
         assert not wrong, wrong
 
 
+# ---- what readers of a chapter can rely on ----
+
+FRONT_AND_BACK = (
+    "intro story rerun glossary notation results errata status bibliography api".split()
+)
+CHAPTERS_TO_READ = [
+    page for page in PAGES if page.parent == CHAPTERS and page.stem not in FRONT_AND_BACK
+]
+for_each_chapter = pytest.mark.parametrize("page", CHAPTERS_TO_READ, ids=lambda path: path.stem)
+
+
+def minutes(text: str) -> float:
+    """How long a page takes: 100 words a minute, and half a minute a formula or a figure."""
+    figures = len(re.findall(r"name: fig-", text))
+    formulas = text.count("$$") / 2 + text.count("```{math}")
+    words = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    words = re.sub(r"^(`{3,})\{code-cell\}.*?^\1\s*$", "", words, flags=re.DOTALL | re.MULTILINE)
+    words = re.sub(r"\$\$.*?\$\$", " x ", words, flags=re.DOTALL)
+    for aside in (r"`[^`]*`", r"\$[^$]*\$"):
+        words = re.sub(aside, " x ", words)
+    return len(re.findall(r"[A-Za-z]{2,}", words)) / 100 + 0.5 * (formulas + figures)
+
+
+def test_minutes_count_words_formulas_and_figures():
+    head = "---\nname: value\n---\n"
+    cell = "```{code-cell} ipython3\nname: fig-a\nmany words of code\n```\n"
+    prose = "Two words, a $x \\text{formula}$ and `some code`.\n\n$$\na = \\log b\n$$\n\n"
+    assert minutes(head + prose + cell) == pytest.approx(3 / 100 + 0.5 * 2)
+
+
+@for_each_chapter
+def test_a_chapter_says_what_to_know_and_how_long_it_takes(page):
+    text = page.read_text(encoding="utf-8")
+    box = re.search(
+        r"^(:{3,}|`{3,})\{admonition\} Before you read\n:class: before\n(.*?)^\1$",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert box, "the box `Before you read` with `:class: before` is missing"
+    said = re.search(r"About (\d+) minutes", box[2])
+    assert said, "the box says no `About N minutes`"
+    assert abs(int(said[1]) - minutes(text)) <= 5, f"it takes {minutes(text):.0f} minutes"
+
+
+@for_each_chapter
+def test_a_chapter_ends_with_three_takeaways_and_exercises(page):
+    parts = re.split(r"^## (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    titles = [title.strip() for title in parts[1::2]]
+    assert titles.count("Takeaways") == titles.count("Exercises") == 1, titles
+    assert titles.index("Takeaways") < titles.index("Exercises")
+    takeaways = parts[2 * titles.index("Takeaways") + 2]
+    assert len(re.findall(r"^(?:[-*]|\d+\.) ", takeaways, re.MULTILINE)) == 3
+
+
+@for_each_chapter
+def test_a_picture_comes_before_the_first_theorem(page):
+    text = page.read_text(encoding="utf-8")
+    figure, theorem = text.find("name: fig-"), text.find("{prf:theorem}")
+    assert theorem < 0 or 0 <= figure < theorem
+
+
 def test_contents_and_chapters_agree():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     listed = toc_files(contents)

@@ -44,6 +44,18 @@ def browser_path() -> str:
     return found
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What the heaviest pages make a browser load, without their pictures."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
+    found = [dict(getattr(report, "user_properties", ())).get("weight") for report in reports]
+    weights = sorted((tuple(weight) for weight in found if weight), reverse=True)
+    if weights:
+        middle = weights[len(weights) // 2][0]
+        terminalreporter.write_line(f"a page loads {middle / 1e6:.2f} MB (median); the heaviest:")
+        for weight, name in weights[:3]:
+            terminalreporter.write_line(f"  {weight / 1e6:.2f} MB  {name}")
+
+
 @pytest.fixture(scope="session")
 def browser():
     if not pages():

@@ -5,6 +5,9 @@ failure names the question, the page and the setting.
 """
 
 import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from visits import HTML, SETTINGS, Visit, Window, channels, pages, violations
@@ -151,6 +154,33 @@ def test_what_scrolls_is_reached_by_keyboard(visit):
     assert unreached == []
 
 
+def test_what_scrolls_fades_where_there_is_more(visit):
+    """So that nobody takes a formula, a table or a program for whole that is not."""
+    hard = visit.page.evaluate(
+        """() => [...document.querySelectorAll(".bd-article :is(mjx-container, table, pre)")]
+             .filter((e) => /auto|scroll/.test(getComputedStyle(e).overflowX))
+             .filter((e) => e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1)
+             .filter((e) => e !== document.activeElement)
+             .filter((e) => getComputedStyle(e).maskImage === "none")
+             .map((e) => e.outerHTML.slice(0, 150))"""
+    )
+    assert hard == []
+
+
+LIGHT = 2_500_000  # bytes of a page with its styles, scripts and fonts, without its pictures
+
+
+def test_a_page_is_light(visit, record_property):
+    """What it loads is printed at the end, see conftest.py."""
+    if visit.setting != "light":
+        return
+    paths = {unquote(urlsplit(address).path) for address in visit.window.requests}
+    files = {Path(path) for path in paths if path and "/_images/" not in path}
+    weight = sum(file.stat().st_size for file in files if file.is_file())
+    record_property("weight", (weight, visit.name))
+    assert weight < LIGHT
+
+
 WATCH = """() => {
   window.parts = [...document.querySelectorAll("article details")];
   window.states = [];
@@ -206,6 +236,54 @@ def test_live_figures_alone_load_their_scripts(visit):
 def test_axe_finds_no_barrier(visit):
     """The last question of a visit: it changes the page."""
     assert violations(visit) == []
+
+
+# ---- figures ----
+
+DRAWINGS = """() => [...document.images]
+  .filter((e) => e.closest("article") && /\\.svg$/.test(e.src) && /_images/.test(e.src))
+  .filter((e) => e.checkVisibility())
+  .map((e) => [e.src.split("/").at(-1), e.naturalWidth, e.clientWidth,
+    e.closest("figure")?.id ?? ""])"""
+# What matplotlib draws as paths: the text stands in a comment above its group of glyphs.
+GLYPHS = re.compile(
+    r'<!-- (?P<text>[^\n]*) -->\s*<g (?:style="[^"]*" )?transform="translate\([^)]*\)'
+    r"(?: rotate\([^)]*\))? scale\((?P<scale>[\d.]+) "
+)
+POINT = 4 / 3  # pixels
+# The setting, the width of a window, the least and the largest letters in pixels.
+LEGIBLE = {"light": (1280, 13, 17), "phone": (390, 11, 17)}
+TOLERANCE = 0.3
+
+
+@cache
+def letters(name: str) -> list[tuple[float, str]]:
+    """The sizes of the letters of a drawing at its own size, in pixels, and what they say."""
+    drawing = (HTML / "_images" / name).read_text(encoding="utf-8")
+    return [(100 * POINT * float(m["scale"]), m["text"]) for m in GLYPHS.finditer(drawing)]
+
+
+@pytest.mark.parametrize("setting", LEGIBLE)
+def test_letters_in_figures_are_as_large_as_the_text(windows, setting):
+    """All offenders of the book: page, figure, the least and the largest letters."""
+    width, least, most = LEGIBLE[setting]
+    window = windows(setting)
+    usual = window.page.viewport_size
+    wrong, count = [], 0
+    for name in (name for name in PAGES if re.match(r"chapters/\w+\.html", name)):
+        window.open(name)
+        window.page.set_viewport_size(usual | {"width": width})
+        for file, natural, shown, figure in window.page.evaluate(DRAWINGS):
+            sizes = sorted((size * shown / natural, text) for size, text in letters(file))
+            count += len(sizes)
+            if sizes and not least - TOLERANCE <= sizes[0][0] <= sizes[-1][0] <= most + TOLERANCE:
+                ends = ", ".join(
+                    f"{size:.1f} px ({text})" for size, text in sizes[:: len(sizes) - 1 or 1]
+                )
+                wrong.append(f"{name} {figure}: {ends}")
+    window.page.set_viewport_size(usual)
+    assert count > 100
+    assert not wrong, "\n".join(wrong)
 
 
 # ---- ways through the book ----

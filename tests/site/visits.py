@@ -101,6 +101,7 @@ class Window:
     page: Page
     home: str
     complaints: list[str] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
 
     @classmethod
     def new(cls, browser: Browser, home: str, **settings) -> "Window":
@@ -119,6 +120,7 @@ class Window:
             self.complaints.append(message.text)
 
     def _see(self, address: str) -> None:
+        self.requests.add(address)
         if not address.startswith((self.home, "data:", "about:")):
             self.complaints.append(f"request to another place: {address}")
 
@@ -130,6 +132,7 @@ class Window:
         """Open a page of the book."""
         self.page.goto("about:blank")  # what the page before has still to say is not of this one
         self.complaints.clear()
+        self.requests.clear()
         self.page.goto(self.home + name)
 
     def settle(self) -> None:

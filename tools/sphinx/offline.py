@@ -9,17 +9,19 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-SCRIPT = "tex-chtml-full.js"
+SCRIPT = "tex-chtml.js"
 FONTS = "output/chtml/fonts/woff-v2"
+RARE = "input/tex/extensions"  # commands such as \\boldsymbol, loaded by a page that has one
 
 
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
-    """Copy the one script and the fonts of MathJax that the pages load (2 MB)."""
+    """Copy the script, the extensions and the fonts of MathJax that the pages load (2 MB)."""
     if exception is not None or app.builder.name != "html":
         return
     source = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
     target = Path(app.outdir) / "_static" / "mathjax"
-    shutil.copytree(source / FONTS, target / FONTS, dirs_exist_ok=True)
+    for folder in (FONTS, RARE):
+        shutil.copytree(source / folder, target / folder, dirs_exist_ok=True)
     shutil.copy2(source / SCRIPT, target / SCRIPT)
 
 
