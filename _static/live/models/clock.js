@@ -65,7 +65,7 @@
     },
   };
 
-  const [STEP, LAST] = [0.05, 1600];
+  const [STEP, LAST] = [0.032, 2500];
   const tables = {};
 
   /* At equal steps of z: the clock u (or its logarithm), dz/du and d^2z/du^2. */
