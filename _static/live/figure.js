@@ -5,20 +5,25 @@
    caption.  This script is the last of the page: all definitions stand when it runs.
    A figure is a definition, or a function that makes one from data in the page.  A definition holds
      label    what the figure is, for a screen reader
+     hint     what to do with it, in a few words; the same for all figures by default
      sliders  [{id, label, min, max, step, value, format(value) -> text}]
-     switches [{id, label, value}]: boxes to tick
+     switches [{id, label, value, choices}]: boxes to tick; with choices, the names of false and
+              true, a question above the panels
      time     {label, value}: the slider that moves the cursor, and where it starts
      panels   [{id, label, about, height, curves, bands, levels, ceiling, log, rows, isShort}], one
               below the other; a curve or a band is {id, label, colour, dash, format(value) -> text}, a
               level the name of a horizontal line; the label may be a function of the params;
-              nothing above the ceiling is drawn; log: [low, high] makes the axis logarithmic,
-              and nothing beyond is drawn; rows are for names of markers, above the first panel;
-              isShort keeps name and keys on one line on a phone, where they fit
+              nothing above the ceiling is drawn, and with isFull the axis always ends there; log: [low, high] makes the axis logarithmic,
+              and nothing beyond is drawn; rows are for names of markers, above the first panel,
+              or isInside puts them into it; isShort keeps name and keys on one line on a phone,
+              where they fit
      compute  params -> {t, log, series: {id: values or null}, others: {id: [values, ...]},
-              levels: {name: {value, label, isLeft}}, markers: [{t, label, colour}], note}, with t
-              increasing; a curve ends at its first value that is null, others are thin curves
-              behind it; the name of a level stands above it on the right, or below it on the
-              left; the note is a sentence, read out when it changes
+              levels: {name: {value, label, isLeft}}, markers: [{t, label, colour}],
+              ends: {panel: [{id, label}]}, here(index), note}, with t increasing; a curve ends
+              at its first value that is null, others are thin curves behind it; the name of a
+              level stands above it on the right, or below it on the left; ends are names at the
+              right ends of a curve, or of the first of its others; here names the cursor in the
+              first panel; the note is a sentence, read out when it changes
    Labels and the note may hold HTML, names of markers SVG.  Colours are names of the variables
    --live-<colour> in live.css. */
 (function () {
@@ -60,6 +65,34 @@
     };
     box.append(label, output, input);
     return { box, input, show };
+  }
+
+  /* How it is moved without a mouse; a phone has no such keys, and no room. */
+  dln.keys = '<span class="live-keys"> Keyboard: Tab, then arrow keys.</span>';
+  const HINT = `Drag in a plot, or move a slider.${dln.keys}`;
+
+  /* A box to tick. */
+  function makeSwitch({ label }, onChange) {
+    const tick = `<input type="checkbox"><span>${label}</span>`;
+    const box = element("label", { class: "live-switch" }, tick);
+    const input = box.querySelector("input");
+    input.autocomplete = "off";
+    input.addEventListener("change", () => onChange(input.checked));
+    return { box, show: (value) => (input.checked = value) };
+  }
+
+  /* A question with two answers. */
+  function makeChoice(prefix, { id, label, choices }, onChange) {
+    const name = `${prefix}-${id}`;
+    const answers = choices.map((choice) => `<label><input type="radio" name="${name}">${choice}</label>`);
+    const inside = `<legend>${label}</legend>${answers.join("")}`;
+    const box = element("fieldset", { class: "live-choice" }, inside);
+    const inputs = [...box.querySelectorAll("input")];
+    inputs.forEach((input, i) => {
+      input.autocomplete = "off";
+      input.addEventListener("change", () => onChange(i === 1));
+    });
+    return { box, show: (value) => (inputs[Number(value)].checked = true) };
   }
 
   const plain = (value) => dln.plot.fixed(value, 2).replace("−0.00", "0.00");
@@ -115,26 +148,28 @@
     const clock = makeSlider(prefix, steps, (value) => moveTo(result.t[value]));
     clock.box.classList.add("live-time");
     const switches = (definition.switches || []).map((item) => {
-      const tick = `<input type="checkbox"><span>${item.label}</span>`;
-      const box = element("label", { class: "live-switch" }, tick);
-      const input = box.querySelector("input");
-      input.autocomplete = "off";
-      input.addEventListener("change", () => {
-        params[item.id] = input.checked;
+      const onChange = (value) => {
+        params[item.id] = value;
         update();
-      });
-      return { box, input, item };
+      };
+      const made = item.choices ? makeChoice(prefix, item, onChange) : makeSwitch(item, onChange);
+      return { ...made, item };
     });
+    const questions = switches.filter(({ item }) => item.choices);
+    const ticks = switches.filter(({ item }) => !item.choices);
     const reset = element("button", { type: "button", class: "live-reset" }, "Reset");
+    const hint = element("p", { class: "live-hint" }, `<span>${definition.hint || HINT}</span>`);
+    hint.append(reset);
     const board = element("div", { class: "live-board" });
-    board.append(...[...sliders, ...switches].map(({ box }) => box), reset);
     const note = element("p", { class: "live-note", "aria-live": "polite" });
-    root.append(...panels.map(({ box }) => box), clock.box, note, board);
+    const boxes = (items) => items.map(({ box }) => box);
+    board.append(...boxes(sliders), ...boxes(ticks));
+    root.append(hint, ...boxes(questions), ...boxes(panels), clock.box, board, note);
 
     function update() {
       result = definition.compute({ ...params });
       sliders.forEach(({ slider: { id, format }, show }) => show(params[id], format(params[id])));
-      switches.forEach(({ input, item }) => (input.checked = params[item.id]));
+      switches.forEach(({ show, item }) => show(params[item.id]));
       panels.forEach(({ panel: { label }, title }) => {
         title.innerHTML = typeof label === "function" ? label(params) : label;
       });

@@ -7,6 +7,7 @@
 
   const EDGE = { left: 44, right: 14, top: 9, bottom: 6, ticks: 22 }; // pixels around a panel
   const LINE = 15; // height of a line of text
+  const NARROW = 420; // a phone, where panels are lower
 
   /* ---- numbers and shapes ---- */
 
@@ -75,6 +76,9 @@
   const stroke = (item) =>
     `stroke="var(--live-${item.colour})"${item.dash ? ` stroke-dasharray="${item.dash}"` : ""}`;
 
+  /* About how many pixels a name takes. */
+  const letters = (name) => 8 * name.replace(/<[^>]*>/g, "").length;
+
   /* ---- drawing ---- */
 
   /* From times to places between two edges. */
@@ -91,17 +95,19 @@
     const stacked = stack(panel.bands || [], series, t.length);
     const shown = (panel.curves || []).filter((curve) => series[curve.id]);
     const lines = (panel.levels || []).map((name) => levels[name]);
-    const rows = isFirst ? panel.rows || 1 : 0;
+    const isInside = isFirst && Boolean(panel.isInside);
+    const rows = isFirst && !isInside ? panel.rows || 1 : 0;
     const top = EDGE.top + LINE * rows;
-    const foot = top + panel.height;
+    const foot = top + Math.round(panel.height * (width < NARROW ? 0.8 : 1));
     const x = scale(result, EDGE.left, width - EDGE.right);
     const height = foot + (isLast ? EDGE.ticks : EDGE.bottom);
     const { ticks, place, low, high } = upwards(panel, stacked, shown, lines, series);
+    const highest = ticks[ticks.length - 1].value;
     const y = (value) => foot - (foot - top) * place(value);
     const isSeen = (value) => value !== null && value <= high && value >= low;
     const isCut = Boolean(panel.log) || panel.ceiling !== undefined;
-    const shape = { x, y, width, top, foot, height, rows, isLast };
-    return { ...shape, stacked, shown, lines, ticks, isSeen, isCut };
+    const shape = { id: panel.id, x, y, width, top, foot, height, rows, isInside, isLast };
+    return { ...shape, stacked, shown, lines, ticks, highest, isSeen, isCut };
   }
 
   /* The ticks of a panel, and where a value stands between its foot, 0, and its top, 1. */
@@ -120,7 +126,7 @@
     for (const values of [stacked.top, stacked.bottom, ...shown.map((c) => series[c.id])])
       values.forEach(widen);
     lines.forEach((line) => widen(line.value));
-    if (panel.ceiling < high) high = panel.ceiling;
+    if (panel.ceiling < high || panel.isFull) high = panel.ceiling;
     const ticks = ticksBetween(low, high, panel.height / 33);
     const [first, last] = [ticks[0].value, ticks[ticks.length - 1].value];
     const place = (value) => (value - first) / (last - first);
@@ -163,7 +169,7 @@
     );
   }
 
-  function contents(plan, { t, series, others = {} }) {
+  function contents(plan, { t, series, others = {}, ends = {} }) {
     const xs = Array.from(t, (time) => tenths(plan.x(time)));
     const heights = (values) => Array.from(values, (value) => tenths(plan.y(value)));
     const thin = ({ id, colour }) =>
@@ -186,7 +192,27 @@
     const curves = plan.shown.map((curve) =>
       drawCurve(curve, series[curve.id], xs, plan.y, "live-curve"),
     );
-    return [...bands, ...cut(behind, plan), ...levels, ...cut(curves, plan), ...names].join("");
+    const drawn = [...bands, ...cut(behind, plan), ...levels, ...cut(curves, plan), ...names];
+    return drawn.join("") + endNames(plan, ends[plan.id] || [], series, others);
+  }
+
+  /* Names at the right ends of curves, above them, or below where another is close above. */
+  function endNames(plan, ends, series, others) {
+    const places = ends
+      .map(({ id, label, isOther }) => {
+        const values = isOther ? others[id][0] : series[id];
+        return { label, y: plan.y(Math.min(values[values.length - 1], plan.highest)) };
+      })
+      .sort((one, two) => one.y - two.y);
+    let before = -Infinity;
+    return places
+      .map(({ label, y }) => {
+        const above = Math.max(y - 7, plan.top + LINE);
+        before = above - before < LINE + 2 ? before + LINE + 2 : above;
+        const place = `x="${plan.width - EDGE.right - 2}" y="${before}" text-anchor="end"`;
+        return `<text class="live-end-name" ${place}>${label}</text>`;
+      })
+      .join("");
   }
 
   /* Curves are cut off at a ceiling and at the ends of a logarithmic axis, by an inner svg. */
@@ -197,14 +223,38 @@
     return [`<svg ${place} viewBox="0 ${above} ${width} ${height}">`, ...curves, "</svg>"];
   }
 
+  /* A name beside a line, in a row of the panel; on its left where the right has no room. */
+  function nameInside(at, row, label, { top, width }) {
+    const isLeft = at + letters(label) > width - EDGE.right;
+    const place = `x="${at + (isLeft ? -5 : 5)}" y="${top + LINE * (row + 1)}"`;
+    const anchor = isLeft ? "end" : "start";
+    return `<text class="live-marker-name" ${place} text-anchor="${anchor}">${label}</text>`;
+  }
+
+  const markerLine = ({ top, foot }, at, colour) => {
+    const tint = colour ? ` style="stroke: var(--live-${colour})"` : "";
+    return `<path class="live-marker" d="M${at} ${top}V${foot}"${tint}/>`;
+  };
+
+  /* Lines whose names stand inside the panel, one below the other; the first row is for the name
+     of the cursor. */
+  function markersInside(plan, markers) {
+    const ordered = [...markers].sort((a, b) => a.t - b.t).map((m) => ({ ...m, at: plan.x(m.t) }));
+    const lines = ordered.map(({ at, colour }) => markerLine(plan, at, colour));
+    const names = ordered.map(({ at, label }, i) => nameInside(at, i + 1, label, plan));
+    return [...lines, ...names].join("");
+  }
+
   /* Dotted lines at the marked times, named in the first panel; close names share no row. */
-  function markerLines({ x, top, foot, rows, width }, markers) {
+  function markerLines(plan, markers) {
+    if (plan.isInside) return markersInside(plan, markers);
+    const { x, top, rows, width } = plan;
     let [row, before] = [0, -Infinity];
     const placed = [...markers]
       .sort((a, b) => a.t - b.t)
       .map((marker) => {
         const at = x(marker.t);
-        const long = 8 * marker.label.replace(/<[^>]*>/g, "").length;
+        const long = letters(marker.label);
         row = at - before < long + 8 ? row + 1 : 0;
         before = at;
         const centre = Math.max(long / 2, Math.min(at, width - long / 2)); // whole at the edges
@@ -216,19 +266,19 @@
         const name =
           `<text class="live-marker-name" x="${centre}" ` +
           `y="${top - 5 + LINE * (row + 1 - above)}" text-anchor="middle">${label}</text>`;
-        const tint = colour ? ` style="stroke: var(--live-${colour})"` : "";
-        return `<path class="live-marker" d="M${at} ${top}V${foot}"${tint}/>${rows ? name : ""}`;
+        return `${markerLine(plan, at, colour)}${rows ? name : ""}`;
       })
       .join("");
   }
 
-  function cursor(plan, { series }, index, at) {
+  function cursor(plan, { series, here }, index, at) {
     const seen = plan.shown.filter(({ id }) => plan.isSeen(series[id][index]));
     const dots = seen.map(({ id, colour }) => {
       const y = plan.y(series[id][index]);
       return `<circle cx="${at}" cy="${y}" r="4" fill="var(--live-${colour})"/>`;
     });
-    return `<path class="live-now" d="M${at} ${plan.top}V${plan.foot}"/>${dots.join("")}`;
+    const name = here && plan.isInside ? nameInside(at, 0, here(index), plan) : "";
+    return `<path class="live-now" d="M${at} ${plan.top}V${plan.foot}"/>${dots.join("")}${name}`;
   }
 
   const drawing = (plan, result) =>

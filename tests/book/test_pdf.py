@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from docutils import nodes
@@ -12,10 +13,17 @@ from docutils.frontend import get_default_settings
 from docutils.utils import new_document
 from helpers import ROOT, built, frame
 from sphinx import addnodes
+from sphinx_external_toc.parsing import parse_toc_yaml
 from sphinx_proof.nodes import proof_node, theorem_node
 
 from tools.pdf import needs
-from tools.pdf.extension import PDF_NAME, current_pdf, note_sources, source_digest
+from tools.pdf.extension import (
+    PDF_NAME,
+    current_pdf,
+    note_sources,
+    part_captions,
+    source_digest,
+)
 from tools.pdf.log import log_problems, page_count
 from tools.pdf.look import latex_settings, title_page
 from tools.pdf.pages import (
@@ -27,6 +35,7 @@ from tools.pdf.pages import (
     set_derivations,
     set_solutions,
     set_statements,
+    set_tables,
     show_only_open_code,
     soften_names,
 )
@@ -198,9 +207,13 @@ def test_every_page_is_a_chapter(document):
     root = section("The book", nodes.paragraph("", "Why."), first, last)
     document += root
     document["docname"] = "intro"
-    chapters_in_a_row(document)
+    chapters_in_a_row(document, {"first": "I · Short", "last": "Back"})
     (book,) = document.children
-    title, *pages = book.children
+    title, *parts = book.children
+    pages = [part for part in parts if isinstance(part, addnodes.start_of_file)]
+    order = [part["docname"] if part in pages else part.astext() for part in parts]
+    short, back = [[r"\bookpart{", name, "}"] for name in ("I · Short", "Back")]
+    assert order == [*short, "intro", "first", "below", *back, "last"]
     assert title.astext() == "The book"
     assert [page["docname"] for page in pages] == ["intro", "first", "below", "last"]
     names = [page[0][0].astext() for page in pages]
@@ -309,12 +322,42 @@ def test_long_names_may_break(document):
     assert prose == name
 
 
-def test_figures_have_the_size_in_which_they_were_drawn(document):
+def test_the_parts_are_those_of_the_contents():
+    captions = part_captions(parse_toc_yaml(ROOT / "_toc.yml"))
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    assert list(captions.values()) == [part["caption"] for part in parts]
+    assert list(captions) == [part["chapters"][0]["file"] for part in parts]
+
+
+def test_tables_of_cells_are_set_and_data_is_not_printed(document):
+    frame = pd.DataFrame(
+        {"one": [1.5, 2.0], "two": ["a", "b"]}, index=pd.Index(["x", "y"], name="of")
+    )
+    nested = pd.DataFrame({"v": [1, 2, 3]}, index=[["p", "p", "q"], [0, 1, 0]])
+    for html in (frame.to_html(), nested.to_html(), '<script type="application/json">{}</script>'):
+        document += nodes.raw("", html, format="html")
+    document += nodes.raw("", r"\kept", format="latex")
+    set_tables(document)
+    first, second, kept = document.children
+    assert kept.astext() == r"\kept"
+
+    def rows(part: nodes.Element) -> list[list[str]]:
+        return [[entry.astext() for entry in row] for row in part.findall(nodes.row)]
+
+    (head,), body = (rows(next(first.findall(kind))) for kind in (nodes.thead, nodes.tbody))
+    assert head == ["of", "one", "two"]
+    assert body == [["x", "1.5", "a"], ["y", "2.0", "b"]]
+    assert rows(second) == [["", "", "v"], ["p", "0", "1"], ["", "1", "2"], ["q", "0", "3"]]
+
+
+def test_figures_are_printed_in_one_scale(document):
     document += [nodes.image(uri="a.svg", width="100%"), nodes.image(uri="b.svg", width="3cm")]
     free_images(document)
     first, second = document.children
     assert "width" not in first
+    assert first["scale"] < 100
     assert second["width"] == "3cm"
+    assert "scale" not in second
 
 
 def test_pages_left_out_are_named_in_one_place():

@@ -15,6 +15,7 @@ from live_pages import (
     set_params,
     slider,
 )
+from visits import DESKTOP
 
 from dlnlib import entropy, modes, random_matrix, stopping, tasks
 
@@ -84,10 +85,12 @@ def assert_is_the_run_of_the_package(params: dict, result: dict) -> None:
     a0, depth, t = 10.0 ** params["scale"], params["depth"], np.array(result["t"])
     a = modes.mode_strength(t, s, a0, depth=depth)
     first = params["levels"]
-    error, estimate = (
-        stopping.excess_error(a, target, energy=total) / energy
-        for target, total in ((m, energy), (believed, believed_energy))
+    other = (*task(params | {"signal": not params["signal"]})[1:],)
+    error, estimate, otherwise = (
+        stopping.excess_error(a, target, energy=total) / np.square(s).sum()
+        for target, total in ((m, energy), (believed, believed_energy), other)
     )
+    np.testing.assert_allclose(result["others"]["e"][0], otherwise, rtol=1e-6, atol=1e-6)
     expected = {"e": error, "estimate": estimate, "h": entropy.spectral_entropy(a)}
     expected["a.signal"] = a[:, 0]
     expected["a.weak" if params["signal"] else "a.noise"] = a[:, first]
@@ -117,7 +120,7 @@ def assert_is_the_run_of_the_package(params: dict, result: dict) -> None:
 
 def error_at(time, s, m, energy, a0, depth) -> float:
     a = modes.mode_strength([time], s, a0, depth=depth)
-    return (stopping.excess_error(a, m, energy=energy) / energy).item()
+    return (stopping.excess_error(a, m, energy=energy) / np.square(s).sum()).item()
 
 
 # ---- numbers ----
@@ -162,11 +165,11 @@ def test_shrinker_agrees(page):
 def test_a_tick_moves_the_error_and_neither_entropy_nor_estimate(page):
     before = set_params(page, START)
     after = set_params(page, START | {"signal": True})
-    scale = np.square(after["modes"]["s"]).sum() / task(START)[2]  # of the unit of the drawing
     np.testing.assert_array_equal(after["modes"]["s"], before["modes"]["s"])
     np.testing.assert_array_equal(after["series"]["h"], before["series"]["h"])
-    estimate = scale * np.array(after["series"]["estimate"])
-    np.testing.assert_allclose(estimate, before["series"]["estimate"], atol=1e-12)
+    np.testing.assert_array_equal(after["series"]["estimate"], before["series"]["estimate"])
+    np.testing.assert_array_equal(after["others"]["e"][0], before["series"]["e"])
+    np.testing.assert_array_equal(before["others"]["e"][0], after["series"]["e"])
     for name in ("star", "estimate"):
         assert after["stops"][name]["t"] == before["stops"][name]["t"]
     late = np.array(before["t"]) > before["stops"]["best"]["t"]
@@ -212,22 +215,41 @@ def test_a_sentence_says_what_each_stop_costs(page):
     assert not tick(page, "all modes signal").is_checked()
 
 
+# Whether the names in the first panel are in it, and those that lie on each other.
+INSIDE = """() => {
+  const plot = document.querySelector(".live-plot");
+  const ground = plot.getBoundingClientRect();
+  const names = [...plot.querySelectorAll(".live-marker-name, .live-end-name")];
+  const boxes = names.map((e) => [e.textContent, e.getBoundingClientRect()]);
+  const isInside = ([, b]) => b.left >= ground.left && b.right <= ground.right + 1
+    && b.top >= ground.top && b.bottom <= ground.bottom;
+  const meet = (a, b) => a.left < b.right && b.left < a.right
+    && a.top < b.bottom - 4 && b.top < a.bottom - 4;
+  const pairs = boxes.flatMap(([one, a], i) =>
+    boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([two]) => [one, two]));
+  return [boxes.every(isInside), pairs];
+}"""
+
+
 @pytest.mark.parametrize("setting", ["light", "phone"])
-@pytest.mark.parametrize("changes", [{}, {"depth": 4}, {"levels": 1, "strength": 2}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"depth": 3}, {"levels": 1, "strength": 2}, {"signal": True}]
+)
 def test_the_stops_are_named_with_their_regret(shared, setting, changes):
     page = shared(setting)
     result = set_params(page, START | changes)
-    assert page.locator(".live-marker").count() == 9  # in three panels
-    names = [name.text_content() for name in page.locator(".live-marker-name").all()]
-    costs = [f"{result['stops'][name]['regret']:.2f}" for name in ("star", "estimate")]
-    assert sorted(names) == ["best", f"entropy × {costs[0]}", f"estimate × {costs[1]}"]
-    placed = []
-    for name in page.locator(".live-marker-name").all():
-        box = name.bounding_box()
-        placed.append((box["x"], box["x"] + box["width"], name.get_attribute("y")))
-    placed.sort()
-    for i, (_, right, row) in enumerate(placed):
-        assert all(right <= left or row != other for left, _, other in placed[i + 1 :])
+    assert page.locator(".live-marker").count() == 3 * len(result["markers"])  # in three panels
+    names = page.locator(".live-drawing .live-marker-name").all_text_contents()
+    said = {"best": "best"}
+    for name, word in (("star", "entropy"), ("estimate", "estimate")):
+        stop = result["stops"][name]
+        cost = (
+            f"× {stop['regret']:.2f}" if not changes.get("signal") else f"{stop['error']:.0%} left"
+        )
+        said[name] = f"{word} {cost.replace('%', ' %')}"
+    finite = [name for name in said if result["stops"][name]["t"] is not None]
+    assert sorted(names) == sorted(said[name] for name in finite)
+    assert page.evaluate(INSIDE) == [True, []]
     if setting == "phone":
         assert fits_a_phone(page)
 
@@ -320,7 +342,7 @@ def test_the_front_page_has_the_same_figure_with_fewer_controls(front):
     inputs = front.locator(".live-board input").all()
     names = [name.get_attribute("id") for name in inputs]
     assert [name and name.split("-")[-1] for name in names] == [
-        "strength", "levels", "noise", "depth", None,
+        "strength", "levels", "noise", "depth",
     ]  # fmt: skip
     assert front.locator(".live-plot").count() == 2
     result = set_params(front, {})
@@ -336,3 +358,38 @@ def test_the_front_page_fits_a_phone(front):
     assert front.locator(".live").bounding_box()["height"] < 660
     assert fits_a_phone(front)
     assert_controls_have_names(front)
+
+
+def test_the_front_page_asks_its_question_and_answers_on_the_first_screen(windows):
+    window = windows("light")
+    window.open(FRONT)
+    window.page.set_viewport_size({"width": 1280, "height": 800})
+    window.settle()
+    page = window.page
+    question = page.get_by_role("group", name="Are the weak modes signal or noise?")
+    error, entropy_ = (page.locator(".live-plot").nth(i) for i in range(2))
+    for part in (page.locator(".live-hint"), question, error):
+        box = part.bounding_box()
+        assert box["y"] + box["height"] <= 800
+    drawn = "path.live-curve[data-series={}]"
+
+    def curves() -> dict[str, str]:
+        return {
+            name: plot.locator(drawn.format(name)).get_attribute("d")
+            for name, plot in (("e", error), ("estimate", error), ("h", entropy_))
+        }
+
+    before = curves()
+    assert question.get_by_label("noise").is_checked()
+    question.get_by_label("signal").check()
+    after = curves()
+    assert {name: after[name] == before[name] for name in before} == {
+        "e": False, "estimate": True, "h": True,
+    }  # fmt: skip
+    assert error.locator("[data-series=e].live-other").get_attribute("d") == before["e"]
+    assert "left" in error.locator(".live-cursor text").text_content()
+    question.get_by_label("signal").press("ArrowLeft")
+    assert curves() == before
+    assert re.fullmatch(r"↔ you × \d\.\d\d", error.locator(".live-cursor text").text_content())
+    page.set_viewport_size(DESKTOP["viewport"])
+    assert window.complaints == []

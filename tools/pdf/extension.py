@@ -11,6 +11,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx_external_toc.api import SiteMap
 
 from tools.pdf.pages import (
     chapters_in_a_row,
@@ -20,6 +21,7 @@ from tools.pdf.pages import (
     set_derivations,
     set_solutions,
     set_statements,
+    set_tables,
     show_only_open_code,
     soften_names,
 )
@@ -71,11 +73,18 @@ def leave_out(app: Sphinx, doctree: nodes.document) -> None:
     if app.builder.name != "latex":
         return
     for toctree in doctree.findall(addnodes.toctree):
+        toctree["caption"] = None  # Sphinx takes the first for the title of the contents
         toctree["includefiles"] = [
             name
             for name in toctree["includefiles"]
             if not is_left_out(name, app.config.pdf_exclude)
         ]
+
+
+def part_captions(contents: SiteMap) -> dict[str, str]:
+    """Captions of the parts in `_toc.yml`, by the first page of each."""
+    parts = (part for part in contents.root.subtrees if part.caption and part.items)
+    return {str(part.items[0]): part.caption for part in parts}
 
 
 def arrange(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -88,12 +97,13 @@ def arrange(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         found = app.env.toc_fignumbers[page][node["countertype"]][node["ids"][0]]
         return page, ".".join(map(str, found))
 
-    chapters_in_a_row(doctree)
+    chapters_in_a_row(doctree, part_captions(app.config.external_site_map))
     show_only_open_code(doctree)
     set_derivations(doctree)
     free_images(doctree)
     set_solutions(doctree)
     set_statements(doctree, number)
+    set_tables(doctree)
     fit_tables(doctree)
     soften_names(doctree)
 

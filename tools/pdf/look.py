@@ -65,6 +65,9 @@ def latex_settings(root: Path) -> dict[str, object]:
         },
         "latex_domain_indices": False,
         "latex_table_style": ["booktabs"],
-        # Figures are SVG, which myst-nb does not keep for LaTeX of its own accord.
-        "nb_mime_priority_overrides": [("latex", "image/svg+xml", 15)],
+        # Figures are SVG and tables HTML, which myst-nb does not keep for LaTeX of its own accord.
+        "nb_mime_priority_overrides": [
+            ("latex", "image/svg+xml", 15),
+            ("latex", "text/html", 55),
+        ],
     }

@@ -1,20 +1,23 @@
 """The book as it stands on paper: what changes between the web pages and the PDF.
 
-All of it happens on the one document tree that Sphinx puts together for LaTeX: every page becomes
-a chapter, imports and the code that a web page folds away are left out, solutions follow their
-exercises, theorems and proofs are typeset as such, and wide tables get columns that fit.
+All of it happens on the one document tree that Sphinx puts together for LaTeX: every page becomes a
+chapter in the part that it has on the web, tables of HTML are set as such, imports and the code
+that a web page folds away are left out, solutions follow their exercises, theorems and proofs are
+typeset as such, and wide tables get columns that fit.
 """
 
 import ast
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 
+from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from sphinx import addnodes
 
 FIRST_CHAPTER = "Introduction"  # the first page has the title of the book as its own
 _FOLDED = {"input", "input+output"}
+_SCALE = 83  # per cent; the letters of figures, of 12 points, are then as large as the text's
 _LINE = 84  # characters of table text beside each other on a page
 _BREAK = "\u200b"  # a place where a long name may be broken; the style says how
 
@@ -28,8 +31,12 @@ def is_left_out(docname: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(docname, pattern) for pattern in patterns)
 
 
-def chapters_in_a_row(document: nodes.document) -> None:
-    """Make each page a chapter, the first page too, whatever the levels of the web's contents."""
+def chapters_in_a_row(document: nodes.document, parts: Mapping[str, str]) -> None:
+    """Make each page a chapter, the first page too, whatever the levels of the web's contents.
+
+    `parts` are the captions of the contents, by the pages that they stand above.  The first page
+    has none on the web, where it is home; on paper it opens the first part.
+    """
     first = next(document.findall(nodes.section))
     pages = list(document.findall(addnodes.start_of_file))
     for page in pages:
@@ -41,7 +48,15 @@ def chapters_in_a_row(document: nodes.document) -> None:
     title.children = []
     title += nodes.Text(FIRST_CHAPTER)
     opening += first
-    whole += [opening, *pages]
+    captions = dict(parts)
+    starts = [page for page in pages if page["docname"] in captions]
+    if starts:
+        captions[opening["docname"]] = captions.pop(starts[0]["docname"])
+    for page in [opening, *pages]:
+        caption = captions.get(page["docname"])
+        if caption:
+            whole += _latex(r"\bookpart{"), nodes.inline("", caption), _latex("}")
+        whole += page
 
 
 def _without_loading(code: str) -> str:
@@ -130,10 +145,64 @@ def set_statements(document: nodes.document, number: Callable[[nodes.Element], s
 
 
 def free_images(document: nodes.document) -> None:
-    """Print figures in the size in which they were drawn, so that their type has one size."""
+    """Print figures in one scale, so that their type has the size of the text."""
     for image in document.findall(nodes.image):
         if str(image.get("width", "")).endswith("%"):
             del image["width"]
+            image["scale"] = _SCALE
+
+
+def _grid(rows: Iterable[Tag]) -> list[list[str]]:
+    """The texts of the cells of rows, where a cell that spans others leaves them empty."""
+    grid: list[list[str]] = []
+    below: dict[int, int] = {}  # by column: rows into which a cell above reaches
+    for row in rows:
+        texts: list[str] = []
+        cells = row.find_all(["td", "th"])
+        while cells or below.get(len(texts), 0) > 0:
+            if below.get(len(texts), 0) > 0:
+                below[len(texts)] -= 1
+                texts.append("")
+                continue
+            cell = cells.pop(0)
+            for i in range(int(cell.get("colspan", 1))):
+                below[len(texts)] = int(cell.get("rowspan", 1)) - 1
+                texts.append("" if i else cell.get_text(" ", strip=True))
+        grid.append(texts)
+    return grid
+
+
+def _one_head(head: list[list[str]]) -> list[list[str]]:
+    """Put the names of the index, which pandas sets in a row of their own, beside the others."""
+    *above, columns, names = [[], *head] if len(head) > 1 else [*head, [], []]
+    if any(a and b for a, b in zip(columns, names, strict=False)) or not names:
+        return head
+    return [*above[1:], [a or b for a, b in zip(columns, names, strict=True)]]
+
+
+def _table(found: Tag) -> nodes.table:
+    """A table of HTML as one of docutils."""
+    head = _one_head(_grid(found.thead.find_all("tr")) if found.thead else [])
+    body = _grid((found.tbody or found).find_all("tr"))
+    group = nodes.tgroup("", cols=len(body[0]))
+    group += [nodes.colspec(colwidth=1) for _ in body[0]]
+    for kind, rows in ((nodes.thead, head), (nodes.tbody, body)):
+        part = kind()
+        for row in rows:
+            entries = [nodes.entry("", nodes.paragraph("", text)) for text in row]
+            part += nodes.row("", *entries)
+        if rows:
+            group += part
+    return nodes.table("", group, classes=["colwidths-auto"])
+
+
+def set_tables(document: nodes.document) -> None:
+    """Set the tables that cells put out as HTML; other HTML, as data of live figures, goes."""
+    for raw in list(document.findall(nodes.raw)):
+        if "html" not in raw.get("format", "").split():
+            continue
+        tables = BeautifulSoup(raw.astext(), "html.parser").find_all("table")
+        raw.parent.replace(raw, [_table(table) for table in tables])
 
 
 def soften_names(document: nodes.document) -> None:

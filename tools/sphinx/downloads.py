@@ -1,7 +1,7 @@
 """Sphinx extension: the download button of a chapter also offers its executed notebook.
 
-The theme shows a notebook only beside buttons that lead to another host, which this book has not,
-and the notebooks that myst-nb writes lack the outputs of chapters that it found in the cache.
+The theme shows a notebook only beside buttons that lead to another host, and the notebooks that
+myst-nb writes, and the theme copies, lack the outputs of chapters that it found in the cache.
 """
 
 from pathlib import Path
@@ -28,6 +28,7 @@ def offer_notebook(app: Sphinx, page: str, template: str, context: dict, doctree
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    """Register the step with Sphinx; the theme makes its buttons at priority 501."""
+    """Register the step with Sphinx, before the theme's buttons and after its copy (501)."""
     app.connect("html-page-context", offer_notebook)
+    app.connect("html-page-context", offer_notebook, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -77,7 +77,7 @@
         curves: [SIGNAL_1, SIGNAL_2, NOISE].map((c) => ({ ...c, id: `a.${c.id}` })),
       },
       {
-        id: "entropy", height: 104, label: "spectral entropy <i>H</i> (nats)",
+        id: "entropy", height: 104, isShort: true, label: "spectral entropy <i>H</i> (nats)",
         about: "The spectral entropy, and its bound, the logarithm of the number of modes.",
         curves: [{ id: "h", label: "<i>H</i>", colour: "entropy" }],
         levels: ["bound"],

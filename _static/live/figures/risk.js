@@ -7,8 +7,9 @@
      start             where the sliders and switches start, and what those that are not shown keep:
                        {strength, levels, noise, size, scale, depth, draw, signal, known}
      controls, panels  the names of those that are shown
+     question          not empty: `signal` is asked in these words, above the panels
    With `signal` the teacher is the observed matrix itself: all its modes are signal, and there is
-   no noise. */
+   no noise.  Errors are in units of |Sigma|^2, which is the same whoever the teacher is. */
 (function () {
   "use strict";
 
@@ -35,13 +36,16 @@
     };
   }
 
-  /* The truth, and what is believed: targets of the modes, and the energy of the teacher. */
+  /* The truth, the other truth that goes with the same data, and what is believed: targets of the
+     modes, and the energy of the teacher. */
   function targets({ s, m, strengths }, { noise, size, signal, known }) {
     const found = median(s) / dln.bulkQuantile(0.5);
     const level = !known ? found : signal ? 0 : noise;
+    const truths = [{ m, energy: squares(strengths) }, { m: s, energy: squares(s) }];
     return {
       level,
-      truth: { m: signal ? s : m, energy: squares(signal ? s : strengths) },
+      truth: truths[Number(signal)],
+      other: truths[Number(!signal)],
       belief: {
         m: s.map((value) => dln.optimalShrinker(value, level)),
         energy: squares(s) - size * level ** 2,
@@ -55,10 +59,9 @@
   /* What the stops cost, in words; an endless stop is the end of the run. */
   function sentence({ signal, known, noise }, { star, estimate }, level) {
     if (signal) {
-      const opinion =
-        known
-          ? "the estimate, told that there is no noise, nothing"
-          : `the estimate <b>${percent(estimate.error)}</b>: the singular values cannot tell`;
+      const opinion = known
+        ? "the estimate, told that there is no noise, nothing"
+        : `the estimate <b>${percent(estimate.error)}</b>: the singular values cannot tell`;
       return (
         "Same data, but the weak modes are the teacher’s: never stop. " +
         `The entropy leaves <b>${percent(star.error)}</b> unlearned, ${opinion}.`
@@ -77,12 +80,13 @@
     const a0 = 10 ** scale;
     const seen = observe(given);
     const { s } = seen;
-    const { level, truth, belief } = targets(seen, given);
+    const { level, truth, other, belief } = targets(seen, given);
+    const unit = squares(s);
     const first = seen.strengths.length; // of the weak modes
     const ones = s.map(() => 1);
     const curves = s.map((value) => dln.modeCurve(value, a0, 1, depth));
     const strengths = (time) => curves.map((curve) => curve(time));
-    const error = (a, { m, energy }) => dln.excessError(a, m, ones, energy) / truth.energy;
+    const error = (a, { m, energy }) => dln.excessError(a, m, ones, energy) / unit;
 
     /* The stops; the smallest modes are learned after all that matters. */
     const at = (time) => {
@@ -115,20 +119,28 @@
     const column = (k) => a.map((row) => row[k]);
     const some = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8].map((share) => Math.round(share * size));
     const weak = signal ? "a.weak" : "a.noise";
-    const cost = (one) => (signal ? percent(one.error) : `× ${times(one.regret)}`);
+    const cost = (value) => (signal ? `${percent(value)} left` : `× ${times(value / best.error)}`);
+    const errors = a.map((row) => error(row, truth));
     return {
       t,
       modes: { s, m: truth.m, believed: belief.m, level },
       stops,
       markers: [
-        { ...star, label: `entropy ${cost(star)}`, colour: "entropy" },
-        { ...estimate, label: `estimate ${cost(estimate)}`, colour: "theory" },
+        { ...star, label: `entropy ${cost(star.error)}`, colour: "entropy" },
+        { ...estimate, label: `estimate ${cost(estimate.error)}`, colour: "theory" },
         { ...best, label: "best", colour: "test" },
       ].filter((marker) => Number.isFinite(marker.t)),
+      here: (index) => `↔ you ${cost(errors[index])}`,
+      ends: {
+        error: [
+          { id: "e", label: `E if ${signal ? "signal" : "noise"}` },
+          { id: "e", label: `E if ${signal ? "noise" : "signal"}`, isOther: true },
+        ],
+      },
       note: sentence(given, stops, level),
       levels: { bound: { value: Math.log(size), label: `log ${size}` } },
       series: {
-        "e": a.map((row) => error(row, truth)),
+        "e": errors,
         "estimate": a.map((row) => error(row, belief)),
         "h": a.map((row) => dln.spectralEntropy(row)),
         "a.signal": column(0),
@@ -137,6 +149,7 @@
         [weak]: column(first),
       },
       others: {
+        "e": [a.map((row) => error(row, other))],
         "a.signal": s.slice(1, first).map((_, k) => column(k + 1)),
         [weak]: some.filter((k) => k > first).map(column),
       },
@@ -162,10 +175,11 @@
   ];
   const PANELS = [
     {
-      id: "error", height: 126, rows: 3, ceiling: 1, isShort: true,
-      label: "error <i>E</i> / |<i>W</i>*|²",
+      id: "error", height: 128, isInside: true, ceiling: 1, isFull: true, isShort: true,
+      label: "test error <i>E</i>/|<i>Σ</i>|²",
       about: "The test error and its estimate from the singular values: both fall while the " +
-        "signal is learned; where the error rises the weak modes are noise.",
+        "signal is learned; where the error rises the weak modes are noise. The thin curve is " +
+        "the error of the same run if they are the other of both.",
       curves: [
         { id: "e", label: "<i>E</i>", colour: "test" },
         { id: "estimate", label: "estimate", colour: "theory", dash: "7 3" },
@@ -195,11 +209,16 @@
     const shown = ({ id }) => data.controls.includes(id);
     const most = { size: data.size, draw: draws.length };
     const begin = (item) => ({ ...item, max: item.max ?? most[item.id], value: data.start[item.id] });
+    const ask = (item) =>
+      data.question && item.id === "signal"
+        ? { ...item, label: data.question, choices: ["noise", "signal"] }
+        : item;
     return {
       label: "Test error, its estimate, entropy and three stops, for a noisy teacher that you set",
-      time: { label: "time <i>t</i>: drag here or above", value: 1 },
+      time: { label: "your stop, at time <i>t</i>", value: 1 },
+      hint: data.question && "Where would you stop? Drag a plot." + dln.keys,
       sliders: SLIDERS.filter(shown).map(begin),
-      switches: SWITCHES.filter(shown).map(begin),
+      switches: SWITCHES.filter(shown).map(begin).map(ask),
       panels: PANELS.filter(({ id }) => data.panels.includes(id)),
       compute: (params) => compute(observe, { ...data.start, ...params }),
     };

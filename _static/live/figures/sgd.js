@@ -111,12 +111,12 @@
       ],
       panels: [
         {
-          id: "train", height: 112, log: [1e-8, 3], label: "training loss",
+          id: "train", height: 112, log: [1e-8, 3], isShort: true, label: "training loss",
           about: "The training loss: with a step above the threshold it stays on a high level.",
           curves: [{ id: "train", label: "this seed", colour: "train", format: loss }],
         },
         {
-          id: "test", height: 96, log: [1e-6, 3], label: "test loss", levels: ["flow"],
+          id: "test", height: 96, log: [1e-6, 3], isShort: true, label: "test loss", levels: ["flow"],
           about: "The test loss, and the level at which gradient flow ends.",
           curves: [{ id: "test", label: "this seed", colour: "test", format: loss }],
         },

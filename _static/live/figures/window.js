@@ -50,7 +50,7 @@
       Array.from(t, dln.modeCurve(dln.bulkQuantile(share, 1, aspect), a0, 1, depth));
     const names = [
       `t* = ${texts[0]}`,
-      `t<tspan dy="3" font-size="10">opt</tspan><tspan dy="-3"> = ${texts[1]}</tspan>`,
+      `t<tspan dy="3" font-size="11">opt</tspan><tspan dy="-3"> = ${texts[1]}</tspan>`,
       `t** = ${texts[2]}`,
     ];
     const colours = ["entropy", "test", "noise"];
@@ -107,14 +107,14 @@
         ],
       },
       {
-        id: "entropy", height: 104, label: "spectral entropy <i>H</i> (nats)",
+        id: "entropy", height: 96, isShort: true, label: "spectral entropy <i>H</i> (nats)",
         about: "The spectral entropy, and its bound, the logarithm of the number of modes.",
         curves: [{ id: "h", label: "<i>H</i>", colour: "entropy" }],
         levels: ["bound"],
       },
       {
-        id: "error", height: 104, ceiling: 1.5,
-        label: "excess test error <i>E</i> / |<i>W</i>*|²",
+        id: "error", height: 104, ceiling: 1.5, isShort: true,
+        label: "test error <i>E</i> / |<i>W</i>*|²",
         about: "The test error above its floor: one at the start, least when the signal is " +
           "learned and the noise is not.",
         curves: [{ id: "e", label: "<i>E</i>", colour: "test" }],
