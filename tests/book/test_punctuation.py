@@ -1,0 +1,32 @@
+"""Formulas among words, and the signs behind them."""
+
+import pytest
+from docutils import nodes
+
+from tools.sphinx.punctuation import keep_together
+
+
+@pytest.mark.parametrize(
+    ("behind", "kept", "left"),
+    [(", so", ",", " so"), (").", ").", ""), ("-th mode", "-th", " mode"), (" is", None, " is")],
+)
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_formula_keeps_the_signs_behind_it(behind, kept, left, marked):
+    formula = nodes.math("", "a")
+    box = nodes.inline("", "", formula, classes=["symbol"]) if marked else formula
+    line = nodes.paragraph("", "", nodes.Text("Let "), box, nodes.Text(behind))
+    keep_together(line)
+    assert line.astext() == f"Let a{behind}"
+    assert line[-1].astext() == left
+    if kept is None:
+        assert line[1] is box
+    else:
+        assert line[1]["classes"] == ["together"]
+        assert line[1][0] is box
+        assert line[1][1].astext() == kept
+
+
+def test_a_formula_at_the_end_of_a_line_stays():
+    line = nodes.paragraph("", "", nodes.Text("Let "), nodes.math("", "a"))
+    keep_together(line)
+    assert [type(part) for part in line] == [nodes.Text, nodes.math]
