@@ -29,15 +29,14 @@ def keep_together(document: nodes.Element) -> None:
         parent = formula.parent
         box = parent if "symbol" in parent.get("classes", ()) else formula
         line = box.parent
-        behind = line.index(box) + 1
-        text = line[behind] if behind < len(line) else None
+        place = line.index(box)
+        text = line[place + 1] if place + 1 < len(line) else None
         signs = CLOSING.match(text.astext()) if isinstance(text, nodes.Text) else None
         if not signs:
             continue
-        line[behind] = nodes.Text(text.astext()[signs.end() :])
-        together = nodes.inline(classes=["together"])
-        box.replace_self(together)
-        together += [box, nodes.Text(signs[0])]
+        together = nodes.inline("", "", box, nodes.Text(signs[0]), classes=["together"])
+        line[place] = together
+        line[place + 1] = nodes.Text(text.astext()[signs.end() :])
 
 
 def setup(app: Sphinx) -> dict[str, object]:
