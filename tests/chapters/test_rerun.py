@@ -85,6 +85,8 @@ def table_of_the_introduction(seed):
 
 def test_the_quoted_outputs_are_those_of_the_tests():
     quoted = block("text", "default_rng").splitlines()
+    message = (CHAPTERS.parent / "tests/book/test_records.py").read_text(encoding="utf-8")
+    assert quoted[0].removeprefix("the code of intro.md ").removesuffix(":") in message
     assert quoted[2].removeprefix("-") in cell_with("spiked_teacher(", CHAPTERS / "intro.md")
     assert quoted[2].replace("(1)", "(5)").replace("-", "+", 1) == quoted[3]
     before, after = block("text", "strongest noise").splitlines()
