@@ -117,7 +117,7 @@ def tests_of_chapter(chapter: str) -> list[str]:
             names.update(re.findall(r"`(test_\w+)`", tests))
     own = [ROOT / "tests" / "book" / f"test_{about}.py" for about in ("form", "records")]
     own += (ROOT / "tests").glob(f"reference/{chapter}.ipynb")
-    own += (ROOT / "tests").rglob(f"test_{chapter}.py")
+    own += (ROOT / "tests" / "chapters").glob(f"test_{chapter}.py")
     places = {name: path for name, path in sorted(test_names().items()) if name in names}
     return [*map(str, own), *(f"{p}::{name}" for name, p in places.items() if p not in own)]
 

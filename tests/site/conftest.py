@@ -45,9 +45,12 @@ def browser_path() -> str:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """What the heaviest pages make a browser load, without their pictures."""
+    """What the heaviest pages make a browser load, without their pictures, and slowest moves."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
-    found = [dict(getattr(report, "user_properties", ())).get("weight") for report in reports]
+    noted = [dict(getattr(report, "user_properties", ())) for report in reports]
+    for time, name in (found["move"] for found in noted if "move" in found):
+        terminalreporter.write_line(f"slowest move of a live figure: {time:.1f} ms  {name}")
+    found = [each.get("weight") for each in noted]
     weights = sorted((tuple(weight) for weight in found if weight), reverse=True)
     if weights:
         middle = weights[len(weights) // 2][0]
