@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from dlnlib.flow import gradient_descent
 from dlnlib.modes import mode_sensitivity, mode_strength
 from dlnlib.tasks import Modes
 from tools.bless import CHAPTERS
@@ -207,6 +208,44 @@ def assert_place_and_tests(place: str, tests: str) -> None:
     named = re.findall(r"`(test_\w+)`", tests)
     assert named
     assert set(named) <= set(test_names()), f"no such test: {set(named) - set(test_names())}"
+
+
+def random_modes(s: list[float], n_in: int, n_out: int, rng: np.random.Generator) -> Modes:
+    """Modes of given strengths in random directions."""
+    u, v = (np.linalg.qr(rng.standard_normal((n, len(s))))[0] for n in (n_out, n_in))
+    return Modes(u, np.array(s), v)
+
+
+def growing_parts(weights: list[np.ndarray], modes: Modes) -> Float[np.ndarray, "h K"]:
+    """The growing parts c_k of a start as columns."""
+    return (weights[0] @ modes.v + weights[1].T @ modes.u) / np.sqrt(2)
+
+
+def effective_starts(weights: list[np.ndarray], modes: Modes) -> Float[np.ndarray, "K"]:
+    """What Gram-Schmidt leaves of half their squares; zero beyond the hidden width."""
+    left, triangle = np.zeros(modes.s.size), np.linalg.qr(growing_parts(weights, modes))[1]
+    left[: len(triangle)] = np.diag(triangle)
+    return left**2 / 2
+
+
+def random_samples(
+    n_in: int, n_out: int, rng: np.random.Generator, n_samples: int = 30
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated inputs and outputs that depend on them."""
+    x = rng.standard_normal((n_samples, n_in)) @ rng.standard_normal((n_in, n_in))
+    y = x @ rng.standard_normal((n_in, n_out)) + rng.standard_normal((n_samples, n_out))
+    return x, y
+
+
+def correlations(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sigma_yx and Sigma_xx of samples."""
+    return np.einsum("mo,mi->oi", y, x) / len(x), np.einsum("mi,mj->ij", x, x) / len(x)
+
+
+def velocities(weights: list[np.ndarray], sigma: np.ndarray, **options) -> list[np.ndarray]:
+    """Minus the gradient, read off one step of gradient descent."""
+    step = gradient_descent([0, 1], weights, sigma, lr=1.0, **options)
+    return [w[1] - w[0] for w in step.weights]
 
 
 def interference(maps: ArrayLike, modes: Modes) -> Float[np.ndarray, "... r r"]:

@@ -13,8 +13,8 @@
      panels   [{id, label, about, height, curves, bands, levels, ceiling, log, rows, isShort}], one
               below the other; a curve or a band is {id, label, colour, dash, format(value) -> text}, a
               level the name of a horizontal line; the label may be a function of the params;
-              nothing above the ceiling is drawn, and with isFull the axis always ends there; log: [low, high] makes the axis logarithmic,
-              and nothing beyond is drawn; rows are for names of markers, above the first panel,
+              nothing above the ceiling is drawn, and with isFull the axis always ends there;
+              log: [low, high] makes the axis logarithmic, and nothing beyond is drawn; rows are for names of markers, above the first panel,
               or isInside puts them into it; isShort keeps name and keys on one line on a phone,
               where they fit
      compute  params -> {t, log, series: {id: values or null}, others: {id: [values, ...]},

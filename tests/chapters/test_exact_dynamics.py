@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import effective_starts, growing_parts, random_modes
 from scipy.stats import chi2, kstest
 
 from dlnlib.flow import (
@@ -14,9 +15,7 @@ from dlnlib.flow import (
     gradient_flow,
 )
 from dlnlib.modes import growth_rate, learning_time, mode_strength
-from dlnlib.tasks import Modes, svd_modes
-
-STRENGTHS = np.array([3.0, 2.0, 1.0])
+from dlnlib.tasks import svd_modes
 
 
 @pytest.fixture
@@ -26,19 +25,7 @@ def rng():
 
 @pytest.fixture
 def modes(rng):
-    u, v = (np.linalg.qr(rng.standard_normal((n, 3)))[0] for n in (5, 8))
-    return Modes(u, STRENGTHS, v)
-
-
-def growing(weights, modes):
-    """The growing parts c_k as columns."""
-    return (weights[0] @ modes.v + weights[1].T @ modes.u) / np.sqrt(2)
-
-
-def effective(weights, modes):
-    left, triangle = np.zeros(modes.s.size), np.linalg.qr(growing(weights, modes))[1]
-    left[: len(triangle)] = np.diag(triangle)
-    return left**2 / 2
+    return random_modes([3.0, 2.0, 1.0], 8, 5, rng)
 
 
 def logistic(t, s, starts):
@@ -48,11 +35,6 @@ def logistic(t, s, starts):
     return a
 
 
-def task(s, n_in, n_out, rng):
-    u, v = (np.linalg.qr(rng.standard_normal((n, len(s))))[0] for n in (n_out, n_in))
-    return Modes(u, np.array(s), v)
-
-
 def powers(weights, modes, scales):
     """Power of the scale with which the error of every mode falls, and its size at the end."""
     gap = []
@@ -60,7 +42,7 @@ def powers(weights, modes, scales):
         start = [scale * w for w in weights]
         t = np.linspace(0, (1.5 * math.log(1 / scale) + 8) / modes.s[-1], 4000)
         a = exact_flow(t, start, modes.matrix()).mode_strength(modes)
-        gap.append(np.abs(a - logistic(t, modes.s, effective(start, modes))).max(axis=0))
+        gap.append(np.abs(a - logistic(t, modes.s, effective_starts(start, modes))).max(axis=0))
     return np.log(gap[0] / gap[1]) / np.log(scales[0] / scales[1]), gap[1]
 
 
@@ -82,7 +64,7 @@ def test_growing_part(rng, modes):
     first, last = path.weights
     encoder, decoder = first @ modes.v, last.mT @ modes.u
     grow = np.exp(np.multiply.outer(t, modes.s))[:, None, :]
-    start = growing(weights, modes)
+    start = growing_parts(weights, modes)
     np.testing.assert_allclose((encoder + decoder) / np.sqrt(2), start * grow, rtol=1e-6)
     np.testing.assert_allclose(encoder - decoder, (encoder[0] - decoder[0]) / grow, atol=1e-12)
     np.testing.assert_allclose(
@@ -100,9 +82,9 @@ def test_effective_start(modes):
             start = [scale * w for w in weights]
             t = np.linspace(0, 1.6 * learning_time(1.0, scale**2)[0], 800)
             a = exact_flow(t, start, modes.matrix()).mode_strength(modes)
-            theory = mode_strength(t, modes.s, effective(start, modes))
+            theory = mode_strength(t, modes.s, effective_starts(start, modes))
             gap[i, seed] = np.abs(a - theory).max(axis=0)
-            own = (growing(start, modes) ** 2).sum(axis=0) / 2
+            own = (growing_parts(start, modes) ** 2).sum(axis=0) / 2
             plain[i, seed] = np.abs(a - mode_strength(t, modes.s, own)).max(axis=0)
     power = np.log10(np.median(gap[0], axis=0) / np.median(gap[1], axis=0))
     np.testing.assert_allclose(power, [2 / 3, 2 / 3, 1], atol=0.12)
@@ -125,19 +107,19 @@ def test_effective_start_at_any_hidden_width(s, exponents, scales, extra):
     found = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        modes = task(s, 8, 6, rng)
+        modes = random_modes(s, 8, 6, rng)
         weights = balanced_weights((8, len(s) + extra, 6), 1.0, rng=rng)
         power, gap = powers(weights, modes, scales)
         exact = gap < 1e-12  # rounding, not the theorem, sets the power there
         assert (power > np.array(exponents) - 0.08)[~exact].all()
-        assert (effective(weights, modes)[-1] == 0) == (extra < 0)
+        assert (effective_starts(weights, modes)[-1] == 0) == (extra < 0)
         found.append(np.where(exact, exponents, power))
     np.testing.assert_allclose(np.median(found, axis=0), exponents, atol=0.15)
 
 
 def test_effective_start_beside_a_tie(rng):
     """Modes that tie are left out, their neighbour is not."""
-    modes = task([3.0, 2.0, 2.0, 1.0], 8, 6, rng)
+    modes = random_modes([3.0, 2.0, 2.0, 1.0], 8, 6, rng)
     weights = balanced_weights((8, 5, 6), 1.0, rng=rng)
     power, _ = powers(weights, modes, (1e-6, 1e-8))
     np.testing.assert_allclose(power, [2 / 3, 0, 0, 1], atol=0.03)
@@ -145,7 +127,7 @@ def test_effective_start_beside_a_tie(rng):
 
 def test_effective_start_of_a_single_mode(rng):
     """Power two with a logarithm, from the rows that neither grow nor decay."""
-    modes = task([3.0], 8, 6, rng)
+    modes = random_modes([3.0], 8, 6, rng)
     power, _ = powers(balanced_weights((8, 3, 6), 1.0, rng=rng), modes, (1e-4, 1e-5))
     assert 1.8 < power[0] < 2
 
@@ -156,13 +138,15 @@ def test_effective_start_of_unbalanced_gaussian_weights(rng, modes):
         weights = gaussian_weights((8, 6, 5), 1e-4, rng=rng)
         t = np.linspace(0, 1.4 * learning_time(1.0, 1e-8)[0], 300)
         a = gradient_flow(t, weights, modes.matrix()).mode_strength(modes)
-        theory = mode_strength(t, modes.s, effective(weights, modes))
+        theory = mode_strength(t, modes.s, effective_starts(weights, modes))
         gap.append(np.abs(a - theory).max(axis=0))
     assert (np.median(gap, axis=0) < [2e-3, 2e-3, 2e-4]).all()
 
 
 def test_effective_starts_of_gaussian_weights_are_chi_square(rng, modes):
-    draws = [effective(gaussian_weights((8, 6, 5), 0.1, rng=rng), modes) for _ in range(1500)]
+    draws = [
+        effective_starts(gaussian_weights((8, 6, 5), 0.1, rng=rng), modes) for _ in range(1500)
+    ]
     for k, starts in enumerate(np.transpose(draws)):
         assert kstest(2 * starts / 0.1**2, chi2(6 - k).cdf).pvalue > 1e-3
 

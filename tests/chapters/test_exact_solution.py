@@ -5,13 +5,12 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
+from helpers import effective_starts, growing_parts, random_modes
 from scipy.linalg import expm
 
 from dlnlib.flow import balance, balanced_weights, exact_flow, gradient_flow
 from dlnlib.modes import learning_time, mode_strength
-from dlnlib.tasks import Modes, svd_modes
-
-STRENGTHS = np.array([3.0, 2.0, 1.0])
+from dlnlib.tasks import svd_modes
 
 
 @pytest.fixture
@@ -21,19 +20,7 @@ def rng():
 
 @pytest.fixture
 def modes(rng):
-    u, v = (np.linalg.qr(rng.standard_normal((n, 3)))[0] for n in (5, 8))
-    return Modes(u, STRENGTHS, v)
-
-
-def growing(weights, modes):
-    """The growing parts c_k as columns."""
-    return (weights[0] @ modes.v + weights[1].T @ modes.u) / np.sqrt(2)
-
-
-def effective(weights, modes):
-    left, triangle = np.zeros(modes.s.size), np.linalg.qr(growing(weights, modes))[1]
-    left[: len(triangle)] = np.diag(triangle)
-    return left**2 / 2
+    return random_modes([3.0, 2.0, 1.0], 8, 5, rng)
 
 
 def stacked(weights):
@@ -48,7 +35,7 @@ def riccati_matrix(sigma, lam):
 def test_moving_start(rng, modes):
     """With the start that moves the logistic is exact, up to the decaying part of the weights."""
     weights = balanced_weights((8, 2, 5), 0.3, rng=rng)
-    c = growing(weights, modes)
+    c = growing_parts(weights, modes)
     d = (weights[0] @ modes.v - weights[1].T @ modes.u) / np.sqrt(2)
     null_in = weights[0] - weights[0] @ modes.v @ modes.v.T
     null_out = weights[1].T - weights[1].T @ modes.u @ modes.u.T
@@ -120,7 +107,7 @@ def test_literal_formula_loses_its_digits(rng):
     sigma, weights = rng.standard_normal((5, 5)), balanced_weights((5, 5, 5), 0.1, rng=rng)
     sigma[0] *= np.sign(np.linalg.det(sigma) * np.linalg.det(weights[1] @ weights[0]))
     f, q = riccati_matrix(sigma, 0.0), stacked(weights)
-    s, start = svd_modes(sigma).s, effective(weights, svd_modes(sigma))
+    s, start = svd_modes(sigma).s, effective_starts(weights, svd_modes(sigma))
     gone = learning_time(s[0], start[0])[0] + math.log(2**52) / (2 * s[0])
     times = gone * np.array([0.1, 0.6, 1.2])
 
@@ -158,5 +145,5 @@ def test_a_wrong_determinant_is_a_missing_growing_part(rng, hidden):
     sigma = rng.standard_normal((4, 4))
     sigma[0] *= -np.sign(np.linalg.det(sigma) * np.linalg.det(weights[1] @ weights[0]))
     assert np.abs(balance(weights)).max() < 1e-15
-    starts = effective(weights, svd_modes(sigma))
+    starts = effective_starts(weights, svd_modes(sigma))
     assert starts[-1] < 1e-28 < 1e-4 < starts[:-1].min()

@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from helpers import interference
+from helpers import correlations, interference, random_samples, velocities
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -29,27 +29,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(1, 5)
 
 
-def random_samples(n_in, n_out, rng, n_samples=30):
-    """Correlated inputs and outputs that depend on them."""
-    x = rng.standard_normal((n_samples, n_in)) @ rng.standard_normal((n_in, n_in))
-    y = x @ rng.standard_normal((n_in, n_out)) + rng.standard_normal((n_samples, n_out))
-    return x, y
-
-
-def correlations(x, y):
-    return np.einsum("mo,mi->oi", y, x) / len(x), np.einsum("mi,mj->ij", x, x) / len(x)
-
-
 def sample_loss(x, y, weights):
     """The loss as a mean over samples, one at a time; also for complex weights."""
     w = reduce(lambda below, layer: layer @ below, weights)
     return sum(((yy - w @ xx) ** 2).sum() for xx, yy in zip(x, y, strict=True)) / (2 * len(x))
-
-
-def velocities(weights, sigma, **options):
-    """Minus the gradient, read off one step of gradient descent."""
-    step = gradient_descent([0, 1], weights, sigma, lr=1.0, **options)
-    return [w[1] - w[0] for w in step.weights]
 
 
 def task_and_start(seed, n_in=3, hidden=6, n_out=5, scale=0.1):

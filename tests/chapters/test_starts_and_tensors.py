@@ -2,27 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers import correlations, random_samples, velocities
 from scipy.stats import kstest, norm, ortho_group, spearmanr, uniform
 
-from dlnlib.flow import gaussian_weights, gradient_descent
+from dlnlib.flow import gaussian_weights
 from dlnlib.tasks import whiten
-
-
-def random_samples(n_in, n_out, rng, n_samples=30):
-    """Correlated inputs and outputs that depend on them."""
-    x = rng.standard_normal((n_samples, n_in)) @ rng.standard_normal((n_in, n_in))
-    y = x @ rng.standard_normal((n_in, n_out)) + rng.standard_normal((n_samples, n_out))
-    return x, y
-
-
-def correlations(x, y):
-    return np.einsum("mo,mi->oi", y, x) / len(x), np.einsum("mi,mj->ij", x, x) / len(x)
-
-
-def velocities(weights, sigma, **options):
-    """Minus the gradient, read off one step of gradient descent."""
-    step = gradient_descent([0, 1], weights, sigma, lr=1.0, **options)
-    return [w[1] - w[0] for w in step.weights]
 
 
 def rotated_entries(draw, seed, n=3000):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from playwright.sync_api import sync_playwright
-from visits import HTML, SETTINGS, Window, pages
+from visits import HTML, SETTINGS, Window, closed_at_the_end, pages
 
 NO_BOOK = "no page in _build/html: run `make book` first"
 # Debian's name first; CHROMIUM names any other.
@@ -146,21 +146,17 @@ def page(shared):
 @pytest.fixture
 def visit(browser, homes, request):
     """A function that opens the page in a window of its own."""
-    opened = []
+    with closed_at_the_end() as opened:
 
-    def open_page(setting: str = "light", scripts: bool = True):
-        known = SETTINGS[setting][1] | {"java_script_enabled": scripts}
-        window = Window.new(browser, homes["file"], **known)
-        opened.append(window)
-        window.open(request.module.PAGE)
-        if scripts:
-            typeset(window.page)
-        else:
-            window.complaints.clear()  # of scripts that are not loaded
-        return window.page
+        def open_page(setting: str = "light", scripts: bool = True):
+            known = SETTINGS[setting][1] | {"java_script_enabled": scripts}
+            window = Window.new(browser, homes["file"], **known)
+            opened.append(window)
+            window.open(request.module.PAGE)
+            if scripts:
+                typeset(window.page)
+            else:
+                window.complaints.clear()  # of scripts that are not loaded
+            return window.page
 
-    yield open_page
-    complaints = [complaint for window in opened for complaint in window.complaints]
-    for window in opened:
-        window.close()
-    assert complaints == []
+        yield open_page

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from visits import HTML, SETTINGS, Visit, Window, violations
+from visits import HTML, SETTINGS, Visit, Window, closed_at_the_end, violations
 
 pytestmark = pytest.mark.browser
 
@@ -73,21 +73,17 @@ def test_all_that_links_lead_to_has_a_preview(kind):
 @pytest.fixture
 def opened(browser, homes):
     """A function that opens a page in a window of its own."""
-    windows = []
+    with closed_at_the_end() as windows:
 
-    def open_page(name: str, setting: str = "light"):
-        source, settings = SETTINGS[setting]
-        window = Window.new(browser, homes[source], **settings)
-        windows.append(window)
-        window.open(name)
-        window.page.evaluate(SETTLED)
-        return window.page
+        def open_page(name: str, setting: str = "light"):
+            source, settings = SETTINGS[setting]
+            window = Window.new(browser, homes[source], **settings)
+            windows.append(window)
+            window.open(name)
+            window.page.evaluate(SETTLED)
+            return window.page
 
-    yield open_page
-    complaints = [complaint for window in windows for complaint in window.complaints]
-    for window in windows:
-        window.close()
-    assert complaints == []
+        yield open_page
 
 
 def first_link(page, kind: str):

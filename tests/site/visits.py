@@ -1,6 +1,8 @@
 """Windows in which the pages of the built book are read, and what a browser notices there."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -179,3 +181,14 @@ def violations(visit: Visit) -> list[str]:
 def channels(colour: str) -> list[float]:
     """Red, green and blue of a computed colour."""
     return [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
+
+
+@contextmanager
+def closed_at_the_end() -> Iterator[list[Window]]:
+    """A list for the windows of a test: they are closed, and none may have complained."""
+    opened: list[Window] = []
+    yield opened
+    complaints = [complaint for window in opened for complaint in window.complaints]
+    for window in opened:
+        window.close()
+    assert complaints == []
