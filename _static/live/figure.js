@@ -218,6 +218,16 @@
       update();
     }
 
+    /* In idle moments, each slider's far end once: the first move then finds compiled code and full
+       tables.  The last asks for what is drawn, which a model may keep. */
+    function rehearse([changes, ...others]) {
+      if (!changes) return;
+      requestIdleCallback(() => {
+        definition.compute({ ...params, ...changes });
+        rehearse(others);
+      });
+    }
+
     function point(event) {
       const box = panels[0].svg.getBoundingClientRect();
       const [at, half] = [event.clientX - box.left, box.width / result.t.length / 2];
@@ -248,6 +258,8 @@
     }
     image.classList.add("live-static");
     new ResizeObserver(fit).observe(root);
+    const ends = definition.sliders.map(({ id, max }) => ({ [id]: max }));
+    if (window.requestIdleCallback) rehearse([...ends, {}]); // Safari has none
     const mounted = { name, root, params, update, get result() { return result; } };
     dln.mounted.push(mounted);
     return mounted;
