@@ -120,6 +120,7 @@ browser: book  ## try every page of the book in Chromium (CHROMIUM=... names ano
 	@$(BIN)/python -m pytest $(SHARED) -m browser tests/site
 
 bless: $(READY)  ## execute chapters, keep what they put out as records (CHAPTER=exact_dynamics for one)
+	@mkdir -p _build  # or IPython warns that it has no home
 	@$(BIN)/python -m tools.bless $(CHAPTER)
 
 tables: $(READY)  ## compute the result tables of chapters/tables again (TABLE=regret_modes for one)
