@@ -99,6 +99,8 @@ $(READY): $(LOCKED) pyproject.toml Makefile
 	@rm -f $@
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . || { \
 	  echo "dlnlib could not be installed into $(VENV): run make distclean, then make $(MAKECMDGOALS) again" >&2; exit 1; }
+	@mkdir -p $(VENV)/etc/ipython  # kernels talk to this machine alone: no warning, for each, that others might listen
+	@echo "c.IPKernelApp.log_level = 'ERROR'" > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@$(BIN)/python -c 'import matplotlib.font_manager'  # lists the fonts, which no chapter shall report
 	@touch $@
 
