@@ -26,6 +26,18 @@ def test_a_formula_keeps_the_signs_behind_it(behind, kept, left, marked):
         assert line[1][1].astext() == kept
 
 
+def test_a_formula_keeps_the_bracket_before_it():
+    line = nodes.paragraph(
+        "", "", nodes.Text("a step (“"), nodes.math("", "a"), nodes.Text(") and")
+    )
+    keep_together(line)
+    assert [part.astext() for part in line] == ["a step ", "(“a)", " and"]
+    assert line[1]["classes"] == ["together"]
+    line = nodes.paragraph("", "", nodes.Text("step ("), nodes.math("", "a"), nodes.Text(" is"))
+    keep_together(line)
+    assert [part.astext() for part in line] == ["step ", "(a", " is"]
+
+
 def test_a_formula_at_the_end_of_a_line_stays():
     line = nodes.paragraph("", "", nodes.Text("Let "), nodes.math("", "a"))
     keep_together(line)
