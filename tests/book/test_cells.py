@@ -31,6 +31,11 @@ def test_code_that_shows_nothing_joins_the_fold_behind_it():
     assert len(cells[-1][0]) == 3  # blocks of code before the picture
 
 
+@pytest.mark.parametrize(("first", "second"), [("input", "all"), ("all", "input")])
+def test_it_joins_either_fold(first, second):
+    assert joined(cell("one", first), cell("two", second, "2")) == ["one two 2"]
+
+
 def test_whole_cells_join_with_what_they_show():
     assert joined(cell("one", "all", "1"), cell("two", "all", "2")) == ["one 1 two 2"]
 
@@ -41,7 +46,7 @@ def test_whole_cells_join_with_what_they_show():
         (cell("one", "input", "picture"), cell("two", "input")),
         (cell("one", "input"), cell("two", None)),
         (cell("one", None), cell("two", "input")),
-        (cell("one", "input"), cell("two", "all")),
+        (cell("one", "all", "1"), cell("two", "input")),
         (cell("one", "output"), cell("two", "output")),
     ],
 )

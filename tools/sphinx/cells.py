@@ -23,15 +23,18 @@ class JoinFolds(SphinxPostTransform):
 
 
 def join_folds(document: nodes.Element) -> None:
-    """Move the code of a folded cell that shows nothing into the folded cell behind it."""
+    """Move the code of a folded cell that shows nothing into the folded cell behind it.
+
+    Cells that are folded with what they show join as well.
+    """
     for cell in list(document.findall(nodes.container)):
         after = cell.next_node(descend=False, siblings=True)
-        if not (is_folded(cell) and is_folded(after) and cell["hide_mode"] == after["hide_mode"]):
+        if not (is_folded(cell) and is_folded(after)):
             continue
-        if cell["hide_mode"] == "all":
-            after[:] = [*cell.children, *after.children]
-        elif shows_nothing(cell):
+        if shows_nothing(cell):
             after[0][:] = [*cell[0].children, *after[0].children]
+        elif cell["hide_mode"] == after["hide_mode"] == "all":
+            after[:] = [*cell.children, *after.children]
         else:
             continue
         after["ids"] += cell["ids"]
