@@ -24,6 +24,7 @@ SIGN = re.compile(
     r"|(?P<minus>(?<![\w.)-])-(?=[\d.])|(?<= )-(?= ))"
     r"|(?P<short>\b\w+-\w{1,2}\b)"  # plug-in, which has no room to break
 )
+LONG = 12  # letters of a name that would take three lines in a narrow column
 ARTICLE = re.compile(r" [a-z]")  # behind the "a" of "a random start"
 UNIT = re.compile(r" per\b")  # behind the "s" of "s per picture"
 
@@ -101,6 +102,8 @@ def mark_names(table: Tag, levels: int) -> None:
                 cell["class"] = ["name"]
         if cells and (row.parent.name == "thead" or len(cells) == levels):
             cells[0]["class"] = [*cells[0].get("class", []), "outer"]
+            if levels == 1 and len(cells[0].get_text()) > LONG:
+                cells[0]["class"].append("long")
 
 
 def typeset(text: str) -> str:
