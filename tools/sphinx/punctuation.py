@@ -1,4 +1,6 @@
-"""Sphinx extension: a formula among words keeps the comma behind it, and its bracket, on its line.
+"""Sphinx extension: what belongs together stays on a line.
+
+A formula keeps the comma behind it and its bracket, a number its sign of per cent.
 
 A typeset formula is a box to the browser, which may break the line at its edge.
 """
@@ -11,6 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 OPENING = re.compile(r"[(\[“‘]+$")
+PER_CENT = re.compile(r"(?<=\d) %")
 CLOSING = re.compile(r"[.,;:!?)\]’”'\"]+|-[a-z]+\b")  # also the rest of a word: $k$-th
 
 
@@ -23,6 +26,7 @@ class KeepPunctuation(SphinxPostTransform):
     def run(self, **kwargs) -> None:
         """Change the page that is about to be written."""
         keep_together(self.document)
+        keep_per_cent(self.document)
 
 
 def keep_together(document: nodes.Element) -> None:
@@ -46,6 +50,25 @@ def keep_together(document: nodes.Element) -> None:
         if behind:
             line[place + 1] = nodes.Text(line[place + 1].astext()[len(behind) :])
             together += nodes.Text(behind)
+
+
+def keep_per_cent(document: nodes.Element) -> None:
+    """Part a number from its sign of per cent by a space that does not break."""
+    for text in list(document.findall(nodes.Text)):
+        line = text.parent
+        if " %" not in text or not isinstance(line, nodes.TextElement) or is_code(line):
+            continue
+        place = line.index(text)
+        before = line[place - 1].astext() if place else ""
+        kept = PER_CENT.sub("\N{NO-BREAK SPACE}%", text)
+        if before[-1:].isdigit() and text.startswith(" %"):  # a number that a cell has pasted
+            kept = "\N{NO-BREAK SPACE}" + kept[1:]
+        line[place] = nodes.Text(kept)
+
+
+def is_code(node: nodes.Element) -> bool:
+    """Whether a node is code or a formula, whose spaces have a meaning of their own."""
+    return isinstance(node, nodes.literal | nodes.FixedTextElement | nodes.math | nodes.raw)
 
 
 def signs(find: Callable[[str], re.Match | None], text: nodes.Node | None) -> str:

@@ -25,6 +25,9 @@ SIGN = re.compile(
     r"|(?P<short>\b\w+-\w{1,2}\b)"  # plug-in, which has no room to break
 )
 LONG = 12  # letters of a name that would take three lines in a narrow column
+FRACTION = re.compile(
+    r"(?<=\b[A-Za-z]) / (?=[A-Za-z](?:\b|_|\d))|(?<=\b[A-Za-z]_\w) / (?=\w(?:\b|_))"
+)
 ARTICLE = re.compile(r" [a-z]")  # behind the "a" of "a random start"
 UNIT = re.compile(r" per\b")  # behind the "s" of "s per picture"
 
@@ -102,7 +105,7 @@ def mark_names(table: Tag, levels: int) -> None:
                 cell["class"] = ["name"]
         if cells and (row.parent.name == "thead" or len(cells) == levels):
             cells[0]["class"] = [*cells[0].get("class", []), "outer"]
-            if levels == 1 and len(cells[0].get_text()) > LONG:
+            if len(cells[0].get_text()) > LONG:
                 cells[0]["class"].append("long")
 
 
@@ -110,6 +113,7 @@ def typeset(text: str) -> str:
     """A name or a number with symbols, powers and signs in HTML."""
     text = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
     text = re.sub(r"(?<=\w) = (?=[\d-])", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", text)
+    text = FRACTION.sub("\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}", text)
     if text.strip() == "inf":
         return "∞"
     parts, last = [], 0
