@@ -3,7 +3,7 @@
 import pytest
 from docutils import nodes
 
-from tools.sphinx.punctuation import keep_together
+from tools.sphinx.punctuation import keep_per_cent, keep_together
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,27 @@ def test_a_formula_keeps_the_signs_behind_it(behind, kept, left, marked):
         assert line[1][1].astext() == kept
 
 
+def test_a_formula_keeps_the_bracket_before_it():
+    line = nodes.paragraph(
+        "", "", nodes.Text("a step (“"), nodes.math("", "a"), nodes.Text(") and")
+    )
+    keep_together(line)
+    assert [part.astext() for part in line] == ["a step ", "(“a)", " and"]
+    assert line[1]["classes"] == ["together"]
+    line = nodes.paragraph("", "", nodes.Text("step ("), nodes.math("", "a"), nodes.Text(" is"))
+    keep_together(line)
+    assert [part.astext() for part in line] == ["step ", "(a", " is"]
+
+
 def test_a_formula_at_the_end_of_a_line_stays():
     line = nodes.paragraph("", "", nodes.Text("Let "), nodes.math("", "a"))
     keep_together(line)
     assert [type(part) for part in line] == [nodes.Text, nodes.math]
+
+
+def test_a_number_keeps_its_sign_of_per_cent():
+    pasted, code = nodes.inline("", "12"), nodes.literal("", "5 % 3")
+    line = nodes.paragraph("", "", nodes.Text("at 35 %, "), pasted, nodes.Text(" % of 2 %; "), code)
+    keep_per_cent(line)
+    space = "\N{NO-BREAK SPACE}"
+    assert line.astext() == f"at 35{space}%, 12{space}% of 2{space}%; 5 % 3"
