@@ -220,11 +220,12 @@
 
     /* In idle moments, each slider's far end once: the first move then finds compiled code and full
        tables.  The last asks for what is drawn, which a model may keep. */
+    let isRehearsed = false;
     function rehearse([changes, ...others]) {
-      if (!changes) return;
       requestIdleCallback(() => {
         definition.compute({ ...params, ...changes });
-        rehearse(others);
+        if (others.length) rehearse(others);
+        else isRehearsed = true;
       });
     }
 
@@ -260,7 +261,11 @@
     new ResizeObserver(fit).observe(root);
     const ends = definition.sliders.map(({ id, max }) => ({ [id]: max }));
     if (window.requestIdleCallback) rehearse([...ends, {}]); // Safari has none
-    const mounted = { name, root, params, update, get result() { return result; } };
+    const mounted = {
+      name, root, params, update,
+      get result() { return result; },
+      get isRehearsed() { return isRehearsed; },
+    };
     dln.mounted.push(mounted);
     return mounted;
   };

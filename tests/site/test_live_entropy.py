@@ -337,6 +337,7 @@ def test_nothing_moves_by_itself(page):
 
 def test_each_step_computes_once_and_the_cursor_never(visit):
     page = visit()
+    page.wait_for_function("dln.mounted[0].isRehearsed")
     page.evaluate(
         """() => {
           const figure = dln.figures.entropy;

@@ -93,6 +93,14 @@ def test_its_letters_are_as_large_as_those_of_the_text(window, setting, least):
     assert least <= min(sizes) and max(sizes) <= 17
 
 
+def test_a_rehearsal_in_idle_moments_leaves_what_is_drawn(window):
+    page = window("light")
+    page.wait_for_function("dln.mounted[0].isRehearsed")
+    drawn = page.locator(".live").inner_html()
+    page.evaluate("dln.mounted[0].update()")
+    assert page.locator(".live").inner_html() == drawn
+
+
 def test_every_control_moves_it(window, record_property):
     """The slowest move is printed at the end: a frame has 16 ms, and the machine may be busy."""
     page = window("light")
