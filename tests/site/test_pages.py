@@ -426,3 +426,26 @@ def test_contents_open_on_the_phone(opened):
     link.wait_for(state="visible")
     link.press("Enter")
     page.wait_for_url("**/notation.html")
+
+
+def test_a_finger_opens_the_search_after_another_button(opened):
+    """The name of the button that was touched would stay, and cover its neighbours."""
+    page = opened(INTRO, "phone").page
+    page.locator(".theme-switch-button:visible").first.tap()
+    page.locator(".tooltip").wait_for(state="attached")
+    assert page.locator(".tooltip").is_hidden()
+    page.locator(".search-button:visible").first.tap()
+    page.locator("#pst-search-dialog input").wait_for(state="visible")
+
+
+def test_a_formula_a_little_too_wide_is_set_smaller(opened):
+    """It fits a phone without scrolling, and has its size again in a wider window."""
+    page = opened("chapters/three_phases.html", "phone").page
+    formula = "#equation-eq-two-level-rate mjx-container"
+    fits = f"""() => {{
+      const e = document.querySelector("{formula}");
+      return e?.style.fontSize.endsWith("px") && e.scrollWidth <= e.clientWidth + 1;
+    }}"""
+    page.wait_for_function(fits)
+    page.set_viewport_size({"width": 1000, "height": 740})
+    page.wait_for_function(f"!document.querySelector('{formula}').style.fontSize.endsWith('px')")
