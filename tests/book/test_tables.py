@@ -58,6 +58,7 @@ def test_the_outermost_name_of_each_row_is_marked(frame):
 @pytest.mark.parametrize(
     ("plain", "shown"),
     [
+        ("log10 plateau", "log<sub>10</sub> plateau"),
         ("1e-06", "10<sup>−6</sup>"),
         ("2.50e+03", "2.50·10<sup>3</sup>"),
         ("1.7e+00", "1.7"),

@@ -20,7 +20,7 @@ SIGN = re.compile(
     r"(?<![\w.])(?P<digits>\d+(?:\.\d+)?)e(?P<power>[+-]\d+)"  # 1e-06, 2.5e+03
     rf"|(?<![\w'])(?:(?P<symbol>{'|'.join(NAMES)}|[A-Za-z])(?:_(?P<below>[0-9A-Za-z]+(?:/\d)?))?"
     r"|(?P<counted>[als])(?P<count>\d))(?![\w'])"  # a_k, gamma_k, s, and a0
-    r"|\^(?P<above>-?\d+)"
+    r"|\^(?P<above>-?\d+)|(?P<decimal>\blog10\b)"
     r"|(?P<minus>(?<![\w.)-])-(?=[\d.])|(?<= )-(?= ))"
     r"|(?P<short>\b\w+-\w{1,2}\b)"  # plug-in, which has no room to break
 )
@@ -129,6 +129,8 @@ def sign(found: re.Match, rest: str) -> str:
         return power(found["digits"], int(found["power"]))
     if found["minus"]:
         return "−"
+    if found["decimal"]:
+        return "log<sub>10</sub>"
     if found["above"]:
         return f"<sup>{minus(found['above'])}</sup>"
     if found["short"]:
