@@ -162,8 +162,8 @@ def test_without_warm_up_most_runs_are_lost(make, factor):
 
 @pytest.mark.parametrize(("make", "factor"), [(line_task, 1.0), (three_layer_task, 0.6)])
 def test_noise_lowers_the_sum_of_squared_columns(make, factor):
-    """Continued with and without noise from the same weights; single columns grow as well."""
-    ratios, shrunk = [], []
+    """Continued with and without noise from the same weights; some columns grow even so."""
+    ratios, grown = [], []
     for k, stream in enumerate(np.random.default_rng(80).spawn(3)):
         task = make(rng=stream)
         starts, lr = task.starts(stream, 8), factor * task.lr["50 %"]
@@ -181,9 +181,9 @@ def test_noise_lowers_the_sum_of_squared_columns(make, factor):
             end = more.theta[:, -1]
             norms.append((task.network.jacobian(end, task.x) ** 2).sum(axis=-2))
         ratios.append(norms[1].sum(axis=-1) / norms[2].sum(axis=-1))
-        shrunk.append((norms[1] < norms[0]).mean(axis=-1))
+        grown.append((norms[1] > 1.02 * norms[0]).mean(axis=-1))
     assert np.median(ratios) < 0.8
-    assert np.mean(shrunk) < 0.85
+    assert np.mean(grown) > 0.02
 
 
 def test_rank_on_training_samples_is_blind():
