@@ -199,7 +199,9 @@ def _pytest(
     import pytest
 
     options = ["-q", "-n", "0", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
-    os._exit(pytest.main([*options, *asked], plugins=[_QuickFirst(seconds)]))
+    status = pytest.main([*options, *asked], plugins=[_QuickFirst(seconds)])
+    sys.stdout.flush()  # the names of failed tests come last, and where nobody watches in a buffer
+    os._exit(status)
 
 
 def run(

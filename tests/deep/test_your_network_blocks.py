@@ -72,10 +72,12 @@ def test_state_dict(model, x, tmp_path, monkeypatch):
 
 def test_probe(x):
     y = np.random.default_rng(0).standard_normal(40)
-    given = run("code-probe", x=x, make_model=lambda: make_model(1), y=y)
-    df = given["df"]
+    given = run("code-probe", x=x, make_model=lambda: make_model(1), y=y, noise=1.0)
+    df, fitted = given["df"], given["fitted"]
     assert df.shape == (100,)
     assert df[0] == pytest.approx(0, abs=1e-3) and 1 < df[-1] < 40
+    estimate = [((path - y) ** 2).mean() + 2 * d / 40 for path, d in zip(fitted, df, strict=True)]
+    assert given["best_epoch"] == np.argmin(estimate) < 99  # pure noise: best early
 
 
 def test_watch(model, x):

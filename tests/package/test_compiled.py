@@ -62,10 +62,13 @@ FIRST = (
 
 
 def run(code: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    inherited = dict(os.environ)
+    if cwd != ROOT:
+        inherited.pop("NUMBA_CACHE_DIR", None)  # a copy of the package has its cache in itself
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(cwd), **environment},
+        env={**inherited, "PYTHONPATH": str(cwd), **environment},
         capture_output=True,
         text=True,
         timeout=300,
